@@ -1,0 +1,25 @@
+"""The app database: tenants, API keys, spend, inbox, segments, leases and watermarks.
+
+One small document-store interface with two implementations, held to one contract suite: Firestore in Google
+Cloud, SQLite in the sandbox.
+"""
+
+from tallygate.appdb.interface import (
+    COLLECTIONS,
+    Condition,
+    Database,
+    DatabaseUnavailableError,
+    Document,
+    Transaction,
+)
+from tallygate.appdb.opening import open_database
+
+__all__ = [
+    "COLLECTIONS",
+    "Condition",
+    "Database",
+    "DatabaseUnavailableError",
+    "Document",
+    "Transaction",
+    "open_database",
+]
