@@ -1,7 +1,7 @@
 """The app database on one machine: SQLite, one table of JSON documents, shared by several processes.
 
-Faults (an outage, latency) are read from ``<path>.faults`` before every operation, so that whoever arms them
-reaches every process that has the database open; the file is absent outside tests and sandboxes.
+Before every operation the armed faults of :mod:`tallygate.appdb.faults` apply; outside tests and sandboxes
+there are none.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from tallygate.appdb import faults
 from tallygate.appdb.interface import Condition, DatabaseUnavailableError, Document, Transaction
 
 T = TypeVar("T")
@@ -35,22 +36,22 @@ class SQLiteDatabase:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._faults = path.with_name(path.name + ".faults")
+        self._faults = faults.faults_path(path)
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._connections_lock = threading.Lock()
-        with self._guard() as connection:
+        with self._guard("") as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(_SCHEMA)
 
     def get(self, collection: str, document_id: str) -> Document | None:
         """The document, or None."""
-        with self._guard() as connection:
+        with self._guard(collection) as connection:
             return _get(connection, collection, document_id)
 
     def create(self, collection: str, document_id: str, document: Mapping[str, Any]) -> bool:
         """Write a new document; False, and nothing written, if the id is taken."""
-        with self._guard() as connection:
+        with self._guard(collection) as connection:
             cursor = connection.execute(
                 "INSERT INTO documents (collection, id, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                 (collection, document_id, json.dumps(document)),
@@ -59,12 +60,12 @@ class SQLiteDatabase:
 
     def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
         """Write the whole document, replacing what was there."""
-        with self._guard() as connection:
+        with self._guard(collection) as connection:
             _put(connection, collection, document_id, document)
 
     def delete(self, collection: str, document_id: str) -> None:
         """Remove the document, if it is there."""
-        with self._guard() as connection:
+        with self._guard(collection) as connection:
             _delete(connection, collection, document_id)
 
     def increment(self, collection: str, document_id: str, by: Mapping[str, int]) -> None:
@@ -101,12 +102,12 @@ class SQLiteDatabase:
         if limit is not None:
             sql += " LIMIT ?"
             parameters.append(limit)
-        with self._guard() as connection:
+        with self._guard(collection) as connection:
             return [(row[0], json.loads(row[1])) for row in connection.execute(sql, parameters)]
 
     def transact(self, body: Callable[[Transaction], T]) -> T:
         """Run ``body`` in a transaction that excludes other writers; its result."""
-        with self._guard() as connection:
+        with self._guard("") as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 result = body(_SQLiteTransaction(connection))
@@ -125,8 +126,8 @@ class SQLiteDatabase:
         self._local = threading.local()
 
     @contextmanager
-    def _guard(self) -> Iterator[sqlite3.Connection]:
-        self._inject()
+    def _guard(self, collection: str) -> Iterator[sqlite3.Connection]:
+        self._inject(collection)
         try:
             yield self._connection()
         except sqlite3.OperationalError as error:
@@ -144,14 +145,11 @@ class SQLiteDatabase:
                 self._connections.append(connection)
         return connection
 
-    def _inject(self) -> None:
-        try:
-            faults = json.loads(self._faults.read_text())
-        except FileNotFoundError:
-            return
-        time.sleep(faults.get("latency_seconds", 0))
-        if faults.get("outage"):
-            raise DatabaseUnavailableError("the app database is down (injected)")
+    def _inject(self, collection: str) -> None:
+        for fault in faults.take(self._faults, collection):
+            if fault["kind"] == "outage":
+                raise DatabaseUnavailableError("the app database is down (injected)")
+            time.sleep(fault.get("seconds", faults.DEFAULT_LATENCY_SECONDS))
 
 
 class _SQLiteTransaction:

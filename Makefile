@@ -1,0 +1,77 @@
+# Every target sets up what it needs from a bare Python >= 3.11 with pip.
+# Exit codes: 0 right, 1 wrong, 2 could not run.
+
+PYTHON  ?= python3
+ENV     ?=
+SEED    ?= 1
+PROXIES ?= 1
+ONLY    ?=
+SCHEDULER ?= on
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+LOCKS  := requirements/uv.txt requirements/dev.txt
+CONFIG := $(if $(ENV),terraform/$(ENV),sandbox/config)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1  \2/p' $(MAKEFILE_LIST)
+
+$(READY): $(LOCKS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed: install it, or say which to use: make PYTHON=python3.12 …" >&2; exit 2; }
+	@echo "Installing the locked packages into $(VENV) (once) …"
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) can't make a virtual environment: install python3-venv" >&2; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements/uv.txt requirements/dev.txt
+	@touch $@
+
+.PHONY: setup
+setup: $(READY)
+
+.PHONY: terraform-version
+terraform-version:
+	@terraform version -json 2>/dev/null | $(PYTHON) -c 'import json, sys; \
+	  v = json.load(sys.stdin)["terraform_version"].split("-")[0].split("."); sys.exit(tuple(map(int, v)) < (1, 11, 0))' \
+	  2>/dev/null || { echo "Terraform 1.11 or newer is needed on PATH: https://developer.hashicorp.com/terraform/install" >&2; exit 2; }
+
+.PHONY: demo
+demo: $(READY) ## Drive 300 requests through the whole system and prove the invoice adds up. SEED=n
+	@$(BIN)/python -m sandbox.demo --seed $(SEED)
+
+.PHONY: sandbox
+sandbox: $(READY) ## Run the whole system here until Ctrl-C. PROXIES=n SCHEDULER=off ENV=dev
+	@$(BIN)/python -m sandbox --proxies $(PROXIES) --configuration $(CONFIG) \
+	  $(if $(filter off,$(SCHEDULER)),--no-scheduler,--scheduler)
+
+.PHONY: test
+test: $(READY) terraform-version lint ## Lint and run all tests. ONLY=path or -k expression
+	@$(BIN)/python -m pytest $(ONLY)
+
+.PHONY: lint
+lint: $(READY) terraform-version ## Check style, types and Terraform's format.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy .
+	@terraform fmt -check -recursive modules terraform
+
+.PHONY: fmt
+fmt: $(READY) terraform-version ## Format Python and Terraform.
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+	@terraform fmt -recursive modules terraform
+
+.PHONY: soak
+soak: $(READY) ## Run the long tests: the full burst counts and repetitions.
+	@$(BIN)/python -m pytest -m soak $(ONLY)
+
+.PHONY: lock
+lock: $(READY) ## Resolve the requirements anew into hashed locks.
+	@for name in uv dev; do $(COMPILE) requirements/$$name.in -o requirements/$$name.txt; done
+	@for name in proxy functions; do $(COMPILE) requirements/$$name.in -c requirements/dev.txt -o requirements/$$name.txt; done
+
+COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate
