@@ -1,0 +1,1 @@
+"""The demo: real clients, the whole system, and a proof that the invoice adds up."""

@@ -1,0 +1,108 @@
+"""What the demo prints: its progress while it works, the proof at the end. Colours only on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import stripe
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from sandbox.demo.proof import STAGES, Proof, Row
+
+_COLUMNS: Final = (
+    "provider", "waived_upstream", "estimate_error", "unrecorded", "events", "warehouse",
+    "included", "waived", "parked", "stripe", "one_off", "invoice",
+)  # fmt: skip
+_HEADINGS: Final = {"waived_upstream": "waived\nupstream", "estimate_error": "estimate\nerror"}
+_LEAST_WIDTH: Final = 170
+_SHOWN_FINDINGS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """Where the demo prints."""
+
+    console: Console
+
+    def say(self, text: str) -> None:
+        """One step of the work."""
+        self.console.print(Text(f"• {text}"))
+
+    @contextmanager
+    def counting(self, text: str, total: int) -> Iterator[Any]:
+        """A bar on a terminal, one line elsewhere; yields what to call for each thing done."""
+        if not self.console.is_terminal:
+            self.say(f"{text} ({total})")
+            yield lambda: None
+            return
+        columns = (TextColumn("• {task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, console=self.console, transient=False) as progress:
+            task = progress.add_task(text, total=total)
+            yield lambda: progress.advance(task)
+
+
+def make_display() -> Display:
+    """Prints to stdout; wide enough for the table where no terminal sets the width."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_LEAST_WIDTH)
+    return Display(console)
+
+
+def print_proof(display: Display, proof: Proof) -> None:
+    """The table, what it says, and what does not add up."""
+    table = Table(title="Every quantity from the provider to the invoice", title_justify="left")
+    table.add_column("tenant", no_wrap=True)
+    table.add_column("meter", no_wrap=True)
+    for name in _COLUMNS:
+        table.add_column(_HEADINGS.get(name, name), justify="right", no_wrap=True)
+    for number, row in enumerate(proof.rows):
+        last = number + 1 == len(proof.rows) or proof.rows[number + 1].tenant_id != row.tenant_id
+        table.add_row(*_cells(row), end_section=last)
+    display.console.print()
+    display.console.print(table)
+    display.console.print(
+        Text(
+            "provider = events + waived upstream + estimate error + unrecorded\n"
+            "events = warehouse = stripe + included + waived + parked\n"
+            "invoice = stripe + one-off        (tokens; llm_cost_nano_usd in nano-USD)"
+        )
+    )
+    _print_verdict(display, proof)
+
+
+def _cells(row: Row) -> list[str]:
+    return [row.tenant_id, row.meter, *(_number(getattr(row, name)) for name in _COLUMNS)]
+
+
+def _number(value: int) -> str:
+    return f"{value:,}" if value else "·"
+
+
+def _print_verdict(display: Display, proof: Proof) -> None:
+    if not proof.findings:
+        display.console.print(Text("\nbalanced", style="bold green"))
+        return
+    stages = [stage for stage in STAGES if any(finding.stage == stage for finding in proof.findings)]
+    display.console.print(Text("\nunbalanced", style="bold red"))
+    for stage in stages:
+        display.console.print(Text(f"  at stage '{stage}': {STAGES[stage]}", style="red"))
+    for finding in proof.findings[:_SHOWN_FINDINGS]:
+        display.console.print(Text(f"    {finding.stage}: {finding.text}"))
+    if len(proof.findings) > _SHOWN_FINDINGS:
+        display.console.print(Text(f"    … and {len(proof.findings) - _SHOWN_FINDINGS} more"))
+
+
+def print_invoices(display: Display, invoices: Sequence[stripe.Invoice], tenants: Mapping[str, str]) -> None:
+    """One line per final invoice; ``tenants`` by Stripe customer."""
+    display.console.print()
+    for invoice in invoices:
+        tenant = tenants.get(str(invoice.customer), str(invoice.customer))
+        amount = f"{invoice.total / 100:,.2f} USD"
+        display.console.print(Text(f"invoice {invoice.id}  {tenant:<10} {invoice.status:<6} {amount:>14}"))
