@@ -21,6 +21,8 @@ SLOT_CHUNKS: Final = 20
 SLOT_SECONDS: Final = 20.0
 RENEW_SECONDS: Final = 8.0
 """Slots in use are renewed this long after the last time: twice within their life."""
+STATIC_SHARE: Final = 4
+"""With the database down, an instance takes a quarter of each limit: right for four, safe for fewer."""
 
 Limit = Literal["requests", "tokens", "parallel"]
 
@@ -63,6 +65,7 @@ class Leases:
     shared_requests: int = 0
     """Leased by all instances this minute, as last seen."""
     shared_tokens: int = 0
+    _static_minute: datetime | None = None
     _refused: dict[Limit, tuple[datetime, int]] = field(default_factory=dict)
     """Until when asking again is pointless, and for how much."""
 
@@ -97,6 +100,21 @@ class Leases:
         until = now + timedelta(seconds=0.2) if lack == "parallel" else _next_minute(now)
         self._refused[lack] = (until, tokens)
         return _refusal(lack, until, now)
+
+    def ask_nobody(self, limits: Limits, tokens: int, now: datetime) -> bool | Refused:
+        """The database can't be asked: take this instance's static share, once a minute."""
+        if self._static_minute != self.minute:
+            self._static_minute = self.minute
+            self.requests += max(1, limits.rpm // STATIC_SHARE)
+            self.tokens += max(tokens, limits.tpm // STATIC_SHARE)
+        if self._live_slots(now) <= self.in_flight:
+            self.slots = max(1, limits.max_parallel // STATIC_SHARE)
+            self.slots_until = now + timedelta(seconds=SLOT_SECONDS)
+        verdict = self.try_locally(limits, tokens, now)
+        if verdict is not None:
+            return verdict
+        lack: Limit = "requests" if self.requests < 1 else "tokens" if self.tokens < tokens else "parallel"
+        return _refusal(lack, now + timedelta(seconds=1), now)
 
     def done(self, reserved_tokens: int, used_tokens: int, admitted_at: datetime, now: datetime) -> None:
         """A request ended: give back its slot, and of its tokens what it did not use in its own minute."""
