@@ -20,6 +20,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
     scratch = path.with_suffix(".json.new")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
+        os.fchmod(descriptor, 0o600)  # a scratch file left behind keeps the mode it had
         json.dump({"schema_version": SCHEMA_VERSION, **state}, file, indent=2)
         file.write("\n")
     scratch.replace(path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
+import http.client
 import os
 import shutil
 import signal
@@ -24,6 +26,8 @@ RESTART_DELAY_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.2
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None)
+_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Parts are on the loopback interface: a proxy that the environment names can't reach them."""
 
 
 class SandboxError(Exception):
@@ -39,6 +43,7 @@ class Held:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._file.close()
             raise SandboxError(f"a sandbox runs in {layout.root} already: end it first") from None
 
     def close(self) -> None:
@@ -109,12 +114,13 @@ class Supervisor:
             dead = [running for running in self._running.values() if running.process.poll() is not None]
             for running in dead:
                 if time.monotonic() - running.started >= RESTART_DELAY_SECONDS:
+                    _end_workers(running.process)
                     self.start(running.part)
                     self.on_change(self.pids)
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
-        """End all parts, the last started first, each within its grace."""
+        """End all parts and their workers, the last started first, each within its grace."""
         parts = list(reversed(self._running.values()))
         for running in parts:
             _signal(running.process, signal.SIGTERM)
@@ -124,6 +130,7 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 _signal(running.process, signal.SIGKILL)
                 running.process.wait()
+            _end_workers(running.process)
         self._running.clear()
 
     def _spawn(self, part: Part, starts: int) -> subprocess.Popen[bytes]:
@@ -158,11 +165,12 @@ class Supervisor:
 def answers(part: Part) -> bool:
     """Whether the part answers its health path as it should."""
     try:
-        with urllib.request.urlopen(part.url + part.health, timeout=2) as response:  # noqa: S310 - loopback
+        with _DIRECT.open(part.url + part.health, timeout=2) as response:
             status = response.status
     except urllib.error.HTTPError as error:
         status = error.code
-    except OSError:
+        error.close()
+    except (OSError, http.client.HTTPException):
         return False
     return bool(status == part.health_status)
 
@@ -171,6 +179,12 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Signal the part and the workers it started: they share its session."""
     if process.poll() is None:
         os.killpg(process.pid, number)
+
+
+def _end_workers(process: subprocess.Popen[bytes]) -> None:
+    """End what a part that is gone left in its session: a worker would keep its port."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _appending(path: Path) -> IO[bytes]:

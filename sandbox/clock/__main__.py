@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -57,7 +56,7 @@ def clock_app(clock: SandboxClock, app_database: Path, *, scheduler: bool) -> St
             faults_file.unlink(missing_ok=True)
             return JSONResponse({})
         try:
-            fault = faults.arm(await request.json())
+            fault = faults.arm(_object(await request.json()))
         except (FaultError, ValueError) as error:
             return JSONResponse({"error": str(error)}, status_code=400)
         appdb_faults.arm(faults_file, fault.describe())
@@ -69,6 +68,7 @@ def clock_app(clock: SandboxClock, app_database: Path, *, scheduler: bool) -> St
         yield
         if ticking:
             ticking.cancel()
+        await asyncio.to_thread(clock.close)
 
     routes = [
         Route("/_sandbox/health", health),
@@ -78,10 +78,17 @@ def clock_app(clock: SandboxClock, app_database: Path, *, scheduler: bool) -> St
     return Starlette(routes=routes, lifespan=lifespan)
 
 
+def _object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise FaultError('send an object, as {"kind": "outage", "count": 1}')
+    return body
+
+
 def _seconds(body: Any) -> float:
     seconds = body.get("advance_seconds") if isinstance(body, dict) else None
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not math.isfinite(seconds):
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
         raise ValueError('send {"advance_seconds": n} with a number')
+    # false for NaN and the infinities too, which JSON as Python reads it can name
     if not 0 <= seconds <= LONGEST_ADVANCE_SECONDS:
         raise ValueError(
             f"advance_seconds must be between 0 and {LONGEST_ADVANCE_SECONDS}: time moves forward"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,21 +37,26 @@ class Job:
         """The last time, not after ``before``, at which it is due; None when it is not due by then."""
         if self.next_due() > before:
             return None
-        # get_prev is exclusive, and cron has a resolution of a second
-        due: datetime = croniter(self.cron, before.timestamp() + 1).get_prev(datetime)
-        return due.replace(tzinfo=UTC) if due.tzinfo is None else due.astimezone(UTC)
+        # get_prev is exclusive
+        due: datetime = croniter(self.cron, before + timedelta(microseconds=1)).get_prev(datetime)
+        return due.astimezone(UTC)
 
     def run(self, url: str, client: httpx.Client, at: datetime) -> None:
         """Call the function once, as Cloud Scheduler does; a failure is called again when next due."""
         self.last_run = at
         try:
             answer = client.post(url, json=self.body, timeout=JOB_TIMEOUT_SECONDS)
-            counts = answer.json() if answer.status_code == 200 else {}
+            counts = answer.json() if answer.status_code == 200 else None
         except (httpx.HTTPError, ValueError):
-            counts = {}
-        self.quiet = (
-            bool(counts) and not counts.get("skipped") and not any(counts.get(name) for name in _WORK)
-        )
+            counts = None
+        self.quiet = _found_nothing(counts)
+
+
+def _found_nothing(counts: Any) -> bool:
+    """Whether a function's answer says so; an answer that says nothing may have done anything."""
+    if not isinstance(counts, dict) or not counts:
+        return False
+    return not counts.get("skipped") and not any(counts.get(name) for name in _WORK)
 
 
 def load_jobs(path: Path, now: datetime) -> list[Job]:

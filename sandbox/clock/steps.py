@@ -41,6 +41,11 @@ class SandboxClock:
         """The sandbox's time."""
         return self._clock.now()
 
+    def close(self) -> None:
+        """Let go of the connections to the doubles, once nobody moves the clock."""
+        with self._lock:
+            self._client.close()
+
     def advance(self, seconds: float) -> datetime:
         """Move on, carrying out everything due on the way; the new time.
 

@@ -34,9 +34,11 @@ def arm(path: Path, fault: Mapping[str, Any]) -> None:
 
 def armed(path: Path) -> list[dict[str, Any]]:
     """All armed faults with what they have injected so far."""
-    if not path.exists():
+    try:
+        file = path.open("r")
+    except FileNotFoundError:
         return []
-    with path.open("r") as file:
+    with file:
         fcntl.flock(file, fcntl.LOCK_SH)
         return _read(file)
 
@@ -57,7 +59,8 @@ def take(path: Path, collection: str) -> list[dict[str, Any]]:
 
 
 def _fires(fault: dict[str, Any], collection: str) -> bool:
-    if fault["match"].get("collection", collection) != collection:
+    attributes = {"collection": collection}
+    if any(attributes.get(name) != wanted for name, wanted in fault["match"].items()):
         return False
     if fault["count"] is not None and fault["injected"] >= fault["count"]:
         return False

@@ -1,0 +1,57 @@
+-- One row per sealed delta with where its delivery stands. Source: meter_deltas and meter_deliveries.
+-- For: sending and reconciling. delivery is unsent, sending, sent, confirmed, parked or rejected for a billable
+-- row; NULL for the others, which are never sent.
+-- maybe_sent: some attempt may have reached Stripe though no answer was noted. A row of state sending with a reason
+-- other than unknown_outcome says that Stripe has certainly not taken it.
+WITH attempts AS (
+  SELECT
+    v.identifier,
+    v.attempt,
+    v.state,
+    v.reason,
+    MIN(v.`at`) OVER (PARTITION BY v.identifier, v.attempt) AS first_at
+  FROM `${ledger}.meter_deliveries` AS v
+  WHERE v.identifier IS NOT NULL
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY v.identifier, v.attempt
+    ORDER BY v.`at` DESC, CASE WHEN v.state != 'sending' THEN 2 WHEN v.reason IS NOT NULL THEN 1 ELSE 0 END DESC
+  ) = 1
+),
+newest AS (
+  SELECT
+    a.identifier,
+    a.attempt,
+    a.state,
+    a.reason,
+    MIN(IF(a.state = 'sending' AND COALESCE(a.reason, 'unknown_outcome') = 'unknown_outcome', a.first_at, NULL))
+      OVER (PARTITION BY a.identifier) AS unknown_since
+  FROM attempts AS a
+  WHERE a.attempt IS NOT NULL
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY a.identifier
+    ORDER BY CASE a.state WHEN 'confirmed' THEN 0 WHEN 'sent' THEN 1 ELSE 2 END, a.attempt DESC
+  ) = 1
+)
+SELECT
+  d.identifier,
+  d.seal_number,
+  d.tenant_id,
+  d.meter,
+  d.segment_id,
+  d.usage_hour,
+  d.seq,
+  d.value,
+  d.disposition,
+  d.reason AS disposition_reason,
+  d.stripe_customer,
+  d.booked_at,
+  d.late,
+  d.correction_id,
+  d.sealed_at,
+  IF(d.disposition = 'billable', COALESCE(n.state, 'unsent'), NULL) AS delivery,
+  COALESCE(n.attempt, 0) AS attempt,
+  n.reason AS delivery_reason,
+  n.unknown_since IS NOT NULL AS maybe_sent,
+  n.unknown_since
+FROM `${ledger}.meter_deltas` AS d
+LEFT JOIN newest AS n ON n.identifier = d.identifier

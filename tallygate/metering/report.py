@@ -1,0 +1,195 @@
+"""One run of the usage reporter: survey, note what can't be usage, seal, send, and say what was done."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from google.api_core.exceptions import GoogleAPIError
+
+from tallygate.appdb import Database, DatabaseUnavailableError
+from tallygate.clock import Clock
+from tallygate.leases import Lease
+from tallygate.logs import emit
+from tallygate.metering.fence import FenceError
+from tallygate.metering.seal import Sealed, Survey, note_rejects, seal, stopped_buckets, survey
+from tallygate.metering.send import LedgerWriteError, Sender, SendPolicy, SendResult
+from tallygate.metering.sinks import UsageSink
+from tallygate.metering.warehouse import JobRunningError, Warehouse
+from tallygate.metering.window import Window
+from tallygate.secrets import SecretMissingError
+
+JOB: Final = "usage_reporter"
+LEASE_DURATION: Final = timedelta(minutes=10)
+"""Longer than a run may take; a run that dies blocks its followers for no longer than that."""
+_SEAL_MARGIN: Final = timedelta(minutes=10)
+"""Usage is booked late when its period's invoice closes so soon that sending may miss it."""
+_STOPS: Final = frozenset({"credentials", "collision", "sink_unavailable"})
+"""Reasons to give up sending that a caller must hear of."""
+_TRY_AGAIN: Final = (
+    FenceError,
+    JobRunningError,
+    LedgerWriteError,
+    GoogleAPIError,
+    DatabaseUnavailableError,
+    SecretMissingError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """What a run works with."""
+
+    warehouse: Callable[[], Warehouse]
+    """Makes one for a run."""
+    sink: Callable[[], UsageSink]
+    """Called when something is to be sent: reads the key then."""
+    database: Database
+    clock: Clock
+    invoice_grace: timedelta
+    policy: SendPolicy | None = None
+    """None: the defaults with ``invoice_grace``."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One run and what it has done so far."""
+
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    started: float = field(default_factory=time.monotonic)
+    sealed: int = 0
+    sent: int = 0
+    duplicates: int = 0
+    parked: int = 0
+    rejected: int = 0
+    held: int = 0
+    backlog: int = 0
+    rejected_lines: int = 0
+    stopped_buckets: int = 0
+    oldest_unsent_seconds: int = 0
+    skipped: bool = False
+    error: str | None = None
+
+    def answer(self) -> dict[str, Any]:
+        """The function's answer."""
+        counts = (
+            "run_id",
+            "sealed",
+            "sent",
+            "parked",
+            "rejected",
+            "backlog",
+            "rejected_lines",
+            "stopped_buckets",
+        )
+        answer = {name: getattr(self, name) for name in counts}
+        if self.skipped:
+            answer["skipped"] = True
+        if self.error is not None:
+            answer["error"] = self.error
+        return answer
+
+
+def report(reporter: Reporter, window: Window) -> Run:
+    """Carry out one run and write its summary line. A run with ``error`` set wants to be called again."""
+    run = Run()
+    lease = Lease(reporter.database, reporter.clock, JOB, run.run_id, LEASE_DURATION)
+    warehouse = reporter.warehouse()
+    try:
+        if window.dry_run:
+            _rehearse(warehouse, reporter, window, run)
+        elif not lease.acquire():
+            run.skipped = True
+        else:
+            try:
+                _work(warehouse, reporter, window, run, lease)
+            finally:
+                lease.release()
+    except _TRY_AGAIN as error:
+        run.error = f"{type(error).__name__}: {error}"
+    _summarise(run, window, warehouse.jobs)
+    return run
+
+
+def _rehearse(warehouse: Warehouse, reporter: Reporter, window: Window, run: Run) -> None:
+    """Only look: what would be sealed, noted and sent."""
+    seen = survey(warehouse, window, reporter.clock.now())
+    run.sealed, run.rejected_lines = seen.unsealed_buckets, seen.new_rejects
+    run.stopped_buckets, run.backlog = seen.stopped_buckets, seen.unsent
+
+
+def _work(warehouse: Warehouse, reporter: Reporter, window: Window, run: Run, lease: Lease) -> None:
+    now = reporter.clock.now()
+
+    def look() -> Survey:
+        return survey(warehouse, window, now)
+
+    seen = look()
+    run.rejected_lines = note_rejects(warehouse, window, seen, now)
+    closes_after = reporter.invoice_grace - _SEAL_MARGIN
+    try:
+        done = seal(warehouse, window, seen, now, closes_after=closes_after, look_again=look)
+    except (FenceError, JobRunningError) as error:  # what is sealed already is sent all the same
+        run.error = f"{type(error).__name__}: {error}"
+        done = Sealed(0, 0, seen.stopped_buckets, seen)
+    run.sealed, run.stopped_buckets = done.rows, done.stopped_buckets
+    if done.stopped_buckets:
+        _tell_stopped(warehouse, window, run)
+    if done.rows or done.survey.unsent:
+        _send(warehouse, reporter, window, run, lease, done)
+
+
+def _send(
+    warehouse: Warehouse, reporter: Reporter, window: Window, run: Run, lease: Lease, done: Sealed
+) -> None:
+    sender = Sender(
+        warehouse,
+        reporter.sink(),
+        run_id=run.run_id,
+        now=reporter.clock.now,
+        policy=reporter.policy or SendPolicy(closes_after=reporter.invoice_grace),
+        still_leased=lease.acquire,
+    )
+    result = sender.run(window, unsent=done.survey.unsent, seal_number=done.seal_number)
+    run.sent, run.duplicates, run.held = result.sent, result.duplicates, result.held
+    run.parked = result.parked + result.parked_by_seal
+    run.rejected, run.backlog = result.rejected, result.backlog
+    run.oldest_unsent_seconds = result.oldest_unsent_seconds
+    _tell_send(result, run)
+
+
+def _tell_stopped(warehouse: Warehouse, window: Window, run: Run) -> None:
+    for bucket in stopped_buckets(warehouse, window):
+        hour = bucket.pop("usage_hour").isoformat()
+        emit("sealing_stopped", "ERROR", job=JOB, run_id=run.run_id, usage_hour=hour, **bucket)
+
+
+def _tell_send(result: SendResult, run: Run) -> None:
+    for meter in result.closed_meters:
+        emit("meter_closed", "ERROR", job=JOB, run_id=run.run_id, meter=meter)
+    if result.stopped is None:
+        return
+    emit("sending_stopped", "ERROR", job=JOB, run_id=run.run_id, reason=result.stopped)
+    if result.stopped in _STOPS:
+        run.error = run.error or f"sending stopped: {result.stopped}"
+
+
+def _summarise(run: Run, window: Window, jobs: int) -> None:
+    emit(
+        "job_run",
+        "ERROR" if run.error else "INFO",
+        job=JOB,
+        outcome="failed" if run.error else "skipped" if run.skipped else "done",
+        depth=window.depth,
+        dry_run=window.dry_run,
+        duration_ms=int((time.monotonic() - run.started) * 1000),
+        oldest_unsent_seconds=run.oldest_unsent_seconds,
+        duplicates=run.duplicates,
+        held=run.held,
+        bigquery_jobs=jobs,
+        **run.answer(),
+    )

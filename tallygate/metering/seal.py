@@ -1,0 +1,144 @@
+"""Sealing: freezes what is used and not yet sealed into rows of the ledger, before anything is sent."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from tallygate.metering.fence import FenceError, run_fenced
+from tallygate.metering.warehouse import Value, Warehouse
+from tallygate.metering.window import Window
+
+OLDEST_BOOKABLE: Final = timedelta(days=34)
+"""Stripe takes timestamps of the last 35 days; the difference is for sending."""
+_EPOCH_LETTERS: Final = string.ascii_lowercase + string.digits
+_EPOCH_LENGTH: Final = 10
+_ROUNDS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Where the ledger stands and what a run has to do; counts."""
+
+    ledger_epoch: str
+    head: int
+    """Number of the newest seal; 0 before the first."""
+    unsealed_buckets: int
+    stopped_buckets: int
+    """Hours of a tenant's meter with more sealed than used: they are left alone."""
+    new_rejects: int
+    rejected_lines: int
+    """Rows that ``rejected_lines`` holds."""
+    unsent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What sealing did."""
+
+    rows: int
+    seal_number: int
+    """The seal that this run made; 0 if it made none."""
+    stopped_buckets: int
+    survey: Survey
+    """The last look at the ledger before sealing."""
+
+
+def survey(warehouse: Warehouse, window: Window, now: datetime) -> Survey:
+    """Look at the ledger in one job; names it first if it is new.
+
+    Raises:
+        FenceError: when the ledger can't be named, or has two names.
+        GoogleAPICallError: when BigQuery can't be reached.
+    """
+    for _ in range(_ROUNDS):
+        row = warehouse.read("survey", window.parameters())[0]
+        if row["ledger_epochs"] > 1:
+            raise FenceError("ledger_epochs holds more than one row: two ledgers were mixed")
+        if row["ledger_epoch"] is not None:
+            return _survey_from(row)
+        if window.dry_run:
+            return _survey_from(row | {"ledger_epoch": ""})
+        _, created_ms = warehouse.located()
+        epoch = "".join(secrets.choice(_EPOCH_LETTERS) for _ in range(_EPOCH_LENGTH))
+        parameters: dict[str, Value] = {"ledger_epoch": epoch, "now": now}
+        run_fenced(warehouse, f"genesis-{warehouse.ledger}-{created_ms}", "genesis", parameters)
+    raise FenceError("the ledger's name does not show after it was written")
+
+
+def seal(
+    warehouse: Warehouse,
+    window: Window,
+    seen: Survey,
+    now: datetime,
+    *,
+    closes_after: timedelta,
+    look_again: Callable[[], Survey],
+) -> Sealed:
+    """Seal the window: the one way by which rows come into the ledger.
+
+    ``closes_after``: how long after its end a billing period still takes usage.
+
+    Raises:
+        FenceError: when other runs kept sealing in between.
+        JobRunningError: when a seal still runs.
+        GoogleAPICallError: when BigQuery can't be reached.
+    """
+    for _ in range(_ROUNDS):
+        if seen.unsealed_buckets == 0:
+            return Sealed(0, 0, seen.stopped_buckets, seen)
+        number = seen.head + 1
+        parameters: dict[str, Value] = {
+            **window.parameters(),
+            "now": now,
+            "ledger_epoch": seen.ledger_epoch,
+            "seal_number": number,
+            "closes_after_seconds": int(closes_after.total_seconds()),
+            "oldest_bookable": now - OLDEST_BOOKABLE,
+        }
+        fenced = run_fenced(warehouse, f"seal-{seen.ledger_epoch}-{number}", "seal", parameters)
+        if fenced.rows > 0:
+            return Sealed(fenced.rows, number, seen.stopped_buckets, seen)
+        seen = look_again()
+    raise FenceError(f"seal {seen.head + 1}: other runs kept sealing")
+
+
+def note_rejects(warehouse: Warehouse, window: Window, seen: Survey, now: datetime) -> int:
+    """Copy the lines that can't be usage to ``rejected_lines``, each once; how many.
+
+    A line that another run notes at the same time is left to it.
+
+    Raises:
+        FenceError: when the statement fails.
+        GoogleAPICallError: when BigQuery can't be reached.
+    """
+    if seen.new_rejects == 0:
+        return 0
+    parameters: dict[str, Value] = {
+        **window.parameters(),
+        "now": now,
+        "rejected_lines": seen.rejected_lines,
+    }
+    prefix = f"reject-{seen.ledger_epoch}-{seen.rejected_lines}"
+    return run_fenced(warehouse, prefix, "reject", parameters).rows
+
+
+def stopped_buckets(warehouse: Warehouse, window: Window) -> list[dict[str, Any]]:
+    """The first buckets with more sealed than used, for the log."""
+    return warehouse.read("stopped", window.parameters())
+
+
+def _survey_from(row: dict[str, Any]) -> Survey:
+    return Survey(
+        ledger_epoch=row["ledger_epoch"],
+        head=row["head"],
+        unsealed_buckets=row["unsealed_buckets"],
+        stopped_buckets=row["stopped_buckets"],
+        new_rejects=row["new_rejects"],
+        rejected_lines=row["rejected_lines"],
+        unsent=row["unsent"],
+    )
