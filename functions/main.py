@@ -1,4 +1,4 @@
-"""Entry points of the functions. Each reads a request, calls the package, and turns the result into an answer."""
+"""Entry points of the functions: each reads a request, calls the package and answers."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def _settings() -> ReporterSettings:
 SETTINGS = _settings()
 
 
-@functions_framework.http
+@functions_framework.http  # type: ignore[untyped-decorator]
 def usage_reporter(request: flask.Request) -> Answer:
-    """Seal and send usage. POST ``{"depth"}`` or ``{"from", "to", "tenant", "dry_run"}``; GET tells that it is up."""
+    """Seal and send usage: POST ``{"depth"}`` or ``{"from", "to", "tenant", "dry_run"}``. GET: it is up."""
     if request.method == "GET":
         return {"function": "usage_reporter"}, 200
     if request.method != "POST":

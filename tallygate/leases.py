@@ -32,9 +32,9 @@ class Lease:
 
         def take(transaction: Transaction) -> bool:
             current = transaction.get("leases", self.name)
-            if current is not None and current["holder"] != self.holder:
-                if now < parse_rfc3339(current["expires_at"]):
-                    return False
+            taken = current is not None and current["holder"] != self.holder
+            if current is not None and taken and now < parse_rfc3339(current["expires_at"]):
+                return False
             transaction.put(
                 "leases",
                 self.name,

@@ -258,7 +258,7 @@ _TO_TEXT: Final = {
 # --- values that come in: streamed rows and parameters ---------------------------------------------------------
 
 
-class ValueError_(Exception):  # noqa: N818 - carries where and why, like an ErrorProto, for one row
+class RowError(Exception):
     """A value that does not fit its column."""
 
     def __init__(self, location: str, message: str) -> None:
@@ -273,10 +273,10 @@ def accept_row(schema: Sequence[Field], body: Any, *, ignore_unknown: bool = Fal
     Field names are matched without regard to case, as BigQuery does.
 
     Raises:
-        ValueError_: for an unknown field, a missing required one or a value of another type.
+        RowError: for an unknown field, a missing required one or a value of another type.
     """
     if not isinstance(body, Mapping):
-        raise ValueError_("", "This row is not a record.")
+        raise RowError("", "This row is not a record.")
     return _accept_fields(schema, body, "", ignore_unknown)
 
 
@@ -287,7 +287,7 @@ def _accept_fields(
     given = {name.lower(): value for name, value in body.items()}
     unknown = next((name for name in body if name.lower() not in by_name), None)
     if unknown is not None and not ignore_unknown:
-        raise ValueError_(f"{path}{unknown}", f"no such field: {path}{unknown}.")
+        raise RowError(f"{path}{unknown}", f"no such field: {path}{unknown}.")
     return {
         field.name: _accept_field(field, given.get(key), f"{path}{field.name}", ignore_unknown)
         for key, field in by_name.items()
@@ -297,31 +297,31 @@ def _accept_fields(
 def _accept_field(field: Field, value: Any, path: str, ignore_unknown: bool) -> Any:
     if value is None:
         if field.mode == "REQUIRED":
-            raise ValueError_(path, f"Missing required field: {path}.")
+            raise RowError(path, f"Missing required field: {path}.")
         return [] if field.repeated else None
     if not field.repeated:
         return _accept_one(field, value, path, ignore_unknown)
     if not isinstance(value, list):
-        raise ValueError_(path, f"Array specified for non-repeated field: {path}.")
+        raise RowError(path, f"Array specified for non-repeated field: {path}.")
     if any(element is None for element in value):
-        raise ValueError_(path, f"Only optional fields can be set to NULL. Field: {path}; Value: NULL")
+        raise RowError(path, f"Only optional fields can be set to NULL. Field: {path}; Value: NULL")
     return [_accept_one(field, element, path, ignore_unknown) for element in value]
 
 
 def _accept_one(field: Field, value: Any, path: str, ignore_unknown: bool) -> Any:
     if field.type == "RECORD":
         if not isinstance(value, Mapping):
-            raise ValueError_(path, f"This field: {path.rsplit('.', 1)[-1]} is not a record.")
+            raise RowError(path, f"This field: {path.rsplit('.', 1)[-1]} is not a record.")
         return _accept_fields(field.fields, value, f"{path}.", ignore_unknown)
     if isinstance(value, Mapping):
-        raise ValueError_(path, f"This field: {path.rsplit('.', 1)[-1]} is a record, not a {field.type}.")
+        raise RowError(path, f"This field: {path.rsplit('.', 1)[-1]} is a record, not a {field.type}.")
     if isinstance(value, list):
-        raise ValueError_(path, f"Array specified for non-repeated field: {path}.")
+        raise RowError(path, f"Array specified for non-repeated field: {path}.")
     try:
         return _FROM_JSON[field.type](value)
     except (ValueError, TypeError, OverflowError, InvalidOperation, binascii.Error):
         kind = {"FLOAT": "double", "INTEGER": "integer", "BOOLEAN": "boolean"}.get(field.type, field.type.lower())
-        raise ValueError_(path, f"Cannot convert value to {kind} (bad value): {_shown(value)}") from None
+        raise RowError(path, f"Cannot convert value to {kind} (bad value): {_shown(value)}") from None
 
 
 def _shown(value: Any) -> str:
@@ -427,7 +427,7 @@ def parameter_value(field: Field, value: Mapping[str, Any] | None) -> Any:
     """
     try:
         return _parameter(field, value)
-    except ValueError_ as error:
+    except RowError as error:
         raise BigQueryError("invalidQuery", f"Invalid query parameter {field.name}: {error.message}") from None
 
 

@@ -1,1 +1,1 @@
-"""From usage in the warehouse to Stripe's meters: seal what is unsealed, send what is sealed, each exactly once."""
+"""From usage in the warehouse to Stripe's meters: seal what is unsealed, send what is sealed, each once."""

@@ -1,7 +1,8 @@
 """A numbered statement that takes effect at most once, however many runs try.
 
-Two statements that read the same snapshot would both commit; one job id can't be taken twice. So statement n is
-submitted as ``<name>-<n>-<attempt>``, and attempt a + 1 only after attempt a is known to have written nothing.
+Two statements that read the same snapshot would both commit; one job id can't be taken twice.
+So statement n is submitted as ``<name>-<n>-<attempt>``, and attempt a + 1 only after attempt a is known to
+have written nothing.
 """
 
 from __future__ import annotations

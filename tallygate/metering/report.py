@@ -21,6 +21,7 @@ from tallygate.metering.send import LedgerWriteError, Sender, SendPolicy, SendRe
 from tallygate.metering.sinks import UsageSink
 from tallygate.metering.warehouse import JobRunningError, Warehouse
 from tallygate.metering.window import Window
+from tallygate.schemas import ConfigurationError
 from tallygate.secrets import SecretMissingError
 
 JOB: Final = "usage_reporter"
@@ -37,6 +38,7 @@ _TRY_AGAIN: Final = (
     GoogleAPIError,
     DatabaseUnavailableError,
     SecretMissingError,
+    ConfigurationError,
 )
 
 

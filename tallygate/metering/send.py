@@ -1,8 +1,8 @@
 """Sending: hands sealed rows to a sink, each once, and keeps the history of every attempt.
 
-Before the first call of a batch one statement notes all its rows as ``sending``; after the last call one notes the
-outcomes. A row whose outcome is not known is sent again under the same identifier and idempotency key, until it has
-been unknown for too long: then only reconciliation may say whether it arrived.
+Before the first call of a batch one statement notes all its rows as ``sending``; after the last call one
+notes the outcomes. A row whose outcome is not known is sent again under the same identifier and idempotency
+key, until it has been unknown for too long: then only reconciliation may say whether it arrived.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ class ReporterSettings:
         if is_live != self.livemode:
             raise ConfigurationError(
                 [
-                    f"the secret stripe-api-key holds a {'live' if is_live else 'test'} key but TALLYGATE_LIVEMODE "
-                    f"is {'true' if self.livemode else 'false'}: change one of them"
+                    f"the secret stripe-api-key holds a {'live' if is_live else 'test'} key but "
+                    f"TALLYGATE_LIVEMODE is {'true' if self.livemode else 'false'}: change one of them"
                 ]
             )
 
@@ -60,6 +60,7 @@ def reporter_settings(variables: Mapping[str, str] | None = None) -> ReporterSet
     """
     environment = Environment(variables)
     project_id = environment.text("TALLYGATE_PROJECT_ID")
+    system_clock: Clock = SystemClock()
     no_secrets: Secrets = FileSecrets(folder=Path())
     settings = ReporterSettings(
         project_id=project_id,
@@ -72,7 +73,7 @@ def reporter_settings(variables: Mapping[str, str] | None = None) -> ReporterSet
             default="google",
             empty=no_secrets,
         ),
-        clock=environment.parsed("TALLYGATE_CLOCK", _clock, default="system", empty=SystemClock()),
+        clock=environment.parsed("TALLYGATE_CLOCK", _clock, default="system", empty=system_clock),
         livemode=environment.flag("TALLYGATE_LIVEMODE", default=False),
         stripe_api_base=environment.parsed("TALLYGATE_STRIPE_API_BASE", _url, default=_NONE, empty=None),
         bigquery_emulator=environment.text("BIGQUERY_EMULATOR_HOST", default=_NONE) != _NONE,

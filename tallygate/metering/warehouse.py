@@ -1,8 +1,8 @@
 """The usage warehouse in BigQuery: named SQL files, typed parameters, and statements that run at most once.
 
-A statement that writes runs under a job id of its own. BigQuery keeps job ids apart for good: a second job of
-the same id is refused with 409, and the first one's result can be read. So whatever happens to an answer on its
-way, asking again by the same id never writes twice.
+A statement that writes runs under a job id of its own. A second job of the same id is refused with 409, and
+the first one's result can be read. So whatever happens to an answer on its way, asking again by the same id
+never writes twice.
 """
 
 from __future__ import annotations

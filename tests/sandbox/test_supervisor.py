@@ -109,6 +109,7 @@ def test_parts_are_asked_directly_whatever_proxy_the_environment_names(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr("urllib.request._opener", None)  # it keeps the environment of its first use
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     part = a_part()
@@ -153,6 +154,7 @@ def test_stop_ends_all_parts_and_their_workers(supervisor: Supervisor) -> None:
     started(supervisor, *parts)
     supervisor.stop()
     assert supervisor.pids == {}
+    supervisor.watch(within_patience(lambda: not any(listens(part) for part in parts)))
     assert not any(listens(part) for part in parts)
     supervisor.stop()
 
@@ -161,6 +163,7 @@ def test_stop_ends_the_workers_of_a_main_process_that_is_gone(supervisor: Superv
     part = a_part(script=SERVE_FROM_A_WORKER)
     started(supervisor, part)
     os.kill(supervisor.pids["web"], signal.SIGKILL)
+    os.waitid(os.P_PID, supervisor.pids["web"], os.WEXITED | os.WNOWAIT)
     supervisor.stop()
     supervisor.watch(within_patience(lambda: not listens(part)))
     assert not listens(part)
@@ -229,7 +232,7 @@ def test_a_part_sees_nothing_of_the_caller_s_environment_but_what_it_is_given(
 
 def test_a_folder_is_held_by_one_sandbox_at_a_time(layout: Layout) -> None:
     held = Held(layout)
-    with pytest.raises(SandboxError, match="runs in .* already"):
+    with pytest.raises(SandboxError, match=r"runs in .* already"):
         Held(layout)
     held.close()
     Held(layout).close()

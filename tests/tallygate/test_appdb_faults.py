@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tallygate.appdb import Database, DatabaseUnavailableError, faults, open_database
-from tallygate.clock import SystemClock
 
 OPERATIONS = {
     "get": lambda database: database.get("tenants", "t1"),
@@ -32,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = open_database(f"sqlite:{tmp_path / 'app.sqlite'}", SystemClock())
+    database = open_database(f"sqlite:{tmp_path / 'app.sqlite'}", project_id="sandbox")
     yield database
     database.close()
 

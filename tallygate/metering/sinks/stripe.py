@@ -1,4 +1,4 @@
-"""Stripe Billing meters, version 2 of the API: validated at once, typed errors, failed work done again on retry.
+"""Stripe Billing meters, version 2 of the API: validated at once, typed errors, retries do the work again.
 
 A 2xx means accepted, not billed: events of unknown customers are refused later, asynchronously.
 """

@@ -1,0 +1,28 @@
+# Who may read and write which dataset. Running queries (bigquery.jobUser) is a right in the project: the stack grants it.
+
+resource "google_bigquery_dataset_iam_member" "ledger_writer" {
+  for_each = var.ledger_writers
+
+  project    = var.project_id
+  dataset_id = google_bigquery_dataset.ledger.dataset_id
+  role       = "roles/bigquery.dataEditor"
+  member     = each.value
+}
+
+resource "google_bigquery_dataset_iam_member" "raw_reader" {
+  for_each = merge(var.ledger_readers, var.ledger_writers)
+
+  project    = var.project_id
+  dataset_id = google_bigquery_dataset.raw.dataset_id
+  role       = "roles/bigquery.dataViewer"
+  member     = each.value
+}
+
+resource "google_bigquery_dataset_iam_member" "ledger_reader" {
+  for_each = var.ledger_readers
+
+  project    = var.project_id
+  dataset_id = google_bigquery_dataset.ledger.dataset_id
+  role       = "roles/bigquery.dataViewer"
+  member     = each.value
+}

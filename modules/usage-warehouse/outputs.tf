@@ -1,0 +1,17 @@
+output "datasets" {
+  description = "Ids of the two datasets, as the functions' settings TALLYGATE_DATASET_RAW and _LEDGER name them."
+  value = {
+    raw    = google_bigquery_dataset.raw.dataset_id
+    ledger = google_bigquery_dataset.ledger.dataset_id
+  }
+}
+
+output "sink_writers" {
+  description = "The identities by which Cloud Logging writes the raw dataset, by sink."
+  value       = local.sink_writers
+}
+
+output "views" {
+  description = "Names of the views in the ledger."
+  value       = sort(keys(local.view_queries))
+}

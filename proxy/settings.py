@@ -1,0 +1,91 @@
+"""What the proxy needs from its environment, read once at start; all problems in one error."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, cast
+
+from tallygate.appdb import Database, open_database
+from tallygate.catalogue import Catalogue, load_catalogue
+from tallygate.clock import Clock, SystemClock, clock_from
+from tallygate.schemas import ConfigurationError
+from tallygate.settings import Environment
+
+CallbackFault = Literal["", "raise", "never", "late"]
+_MIB: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of one instance."""
+
+    host: str
+    port: int
+    project_id: str
+    clock: Clock
+    catalogue: Catalogue
+    database: Database
+    key_cache_seconds: int
+    max_body_bytes: int
+    concurrency: int
+    """Requests that the platform sends to one instance at once."""
+    tenant_share_percent: int
+    callback_fault: CallbackFault
+    """Adds a broken LiteLLM callback, to show that billing does not depend on one."""
+
+
+def read_settings() -> Settings:
+    """The settings from the environment.
+
+    Raises:
+        ConfigurationError: with everything that is missing or bad, the catalogue's problems included.
+    """
+    environment = Environment()
+    system: Clock = SystemClock()
+    clock = environment.parsed("TALLYGATE_CLOCK", clock_from, default="system", empty=system)
+    project_id = environment.text("TALLYGATE_PROJECT_ID")
+    catalogue = Catalogue(models={})
+    if path := environment.text("TALLYGATE_CATALOGUE"):
+        try:
+            catalogue = load_catalogue(Path(path), now=clock.now())
+        except ConfigurationError as error:
+            environment.add_problems(list(error.problems))
+    environment.add_problems(_missing_keys(catalogue))
+    database = environment.parsed(
+        "TALLYGATE_APP_DATABASE", lambda text: open_database(text, project_id=project_id), empty=None
+    )
+    settings = Settings(
+        host=environment.text("TALLYGATE_HOST", default="0.0.0.0"),
+        port=environment.number("PORT", default=8080, minimum=1, maximum=65535),
+        project_id=project_id,
+        clock=clock,
+        catalogue=catalogue,
+        database=cast("Database", database),
+        key_cache_seconds=environment.number("TALLYGATE_KEY_CACHE_SECONDS", default=30, maximum=300),
+        max_body_bytes=environment.number("TALLYGATE_MAX_BODY_BYTES", default=20 * _MIB, maximum=32 * _MIB),
+        concurrency=environment.number("TALLYGATE_CONCURRENCY", default=80, minimum=1, maximum=1000),
+        tenant_share_percent=environment.number(
+            "TALLYGATE_TENANT_SHARE_PERCENT", default=50, minimum=1, maximum=100
+        ),
+        callback_fault=environment.parsed("TALLYGATE_FAULT_CALLBACK", _callback_fault, default="", empty=""),
+    )
+    environment.check()
+    return settings
+
+
+def _missing_keys(catalogue: Catalogue) -> list[str]:
+    """The provider keys that the catalogue names and the environment lacks."""
+    wanted = {model.api_key_env: model.name for model in catalogue.models.values()}
+    return [
+        f"{variable}: is missing: model {model!r} of the catalogue needs it"
+        for variable, model in sorted(wanted.items())
+        if not os.environ.get(variable)
+    ]
+
+
+def _callback_fault(text: str) -> CallbackFault:
+    if text in ("", "raise", "never", "late"):
+        return cast("CallbackFault", text)
+    raise ValueError(f"must be 'raise', 'never' or 'late', not {text!r}")

@@ -1,0 +1,140 @@
+"""Reads what a provider reports as used, from the bytes of its answer, in the provider's own convention.
+
+OpenAI counts inclusively: ``cached_tokens`` are part of the prompt, ``reasoning_tokens`` of the completion.
+Anthropic counts disjointly: ``input_tokens`` holds neither cache reads nor cache writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from tallygate.records import TokenCounts
+
+_USAGE: Final = b'"usage"'
+
+
+def from_answer(content_type: str, body: bytes) -> TokenCounts | None:
+    """The counts that an answer reports; None when it reports none (or nothing usable)."""
+    if "event-stream" in content_type:
+        return _from_events(body)
+    usage = _usage_of(_json(body))
+    return None if usage is None else counts(usage)
+
+
+def counts(usage: Mapping[str, Any]) -> TokenCounts | None:
+    """The disjoint counts of a usage object of either convention; None when it has no counts."""
+    if "prompt_tokens" in usage:
+        return _inclusive(
+            usage, _int(usage, "prompt_tokens"), _int(usage, "completion_tokens"),
+            "prompt_tokens_details", "completion_tokens_details",
+        )  # fmt: skip
+    if "input_tokens" not in usage:
+        return None
+    if "input_tokens_details" in usage:
+        return _inclusive(
+            usage, _int(usage, "input_tokens"), _int(usage, "output_tokens"),
+            "input_tokens_details", "output_tokens_details",
+        )  # fmt: skip
+    return TokenCounts(
+        input=_int(usage, "input_tokens"),
+        cached_input=_int(usage, "cache_read_input_tokens"),
+        cache_write=_int(usage, "cache_creation_input_tokens"),
+        output=_int(usage, "output_tokens"),
+    )
+
+
+def text_of_answer(content_type: str, body: bytes) -> str:
+    """The visible text of an answer, or of as much of a stream as came: what an estimate counts."""
+    if "event-stream" in content_type:
+        return "".join(_texts(event) for event in _events(body))
+    return _texts(_json(body))
+
+
+def prompt_reported(body: bytes) -> TokenCounts | None:
+    """What a broken Anthropic stream reported of the prompt before it broke."""
+    for event in _events(body):
+        if event.get("type") == "message_start":
+            usage = _usage_of(event)
+            return counts(usage) if usage and _int(usage, "input_tokens") else None
+    return None
+
+
+def _inclusive(
+    usage: Mapping[str, Any], prompt: int, completion: int, prompt_details: str, completion_details: str
+) -> TokenCounts:
+    inside = usage.get(prompt_details) or {}
+    cached = min(_int(inside, "cached_tokens"), prompt)
+    written = min(_int(inside, "cache_write_tokens"), prompt - cached)
+    return TokenCounts(
+        input=prompt - cached - written,
+        cached_input=cached,
+        cache_write=written,
+        output=completion,
+        reasoning=min(_int(usage.get(completion_details) or {}, "reasoning_tokens"), completion),
+    )
+
+
+def _from_events(body: bytes) -> TokenCounts | None:
+    """The last usage of a stream; Anthropic tells the prompt at its start and the output at its end."""
+    merged: dict[str, Any] = {}
+    final = False
+    for event in _events(body, only=_USAGE):
+        usage = _usage_of(event)
+        if not usage:
+            continue
+        merged |= {name: value for name, value in usage.items() if value is not None}
+        final = event.get("type") != "message_start"
+    counted = counts(merged) if final else None
+    return counted if counted is not None and counted.total else None
+
+
+def _usage_of(content: Any) -> Mapping[str, Any] | None:
+    if not isinstance(content, Mapping):
+        return None
+    for holder in (content, content.get("message"), content.get("response")):
+        if isinstance(holder, Mapping) and isinstance(holder.get("usage"), Mapping):
+            usage: Mapping[str, Any] = holder["usage"]
+            return usage
+    return None
+
+
+def _events(body: bytes, only: bytes = b"") -> Iterator[Mapping[str, Any]]:
+    for line in body.splitlines():
+        if line.startswith(b"data:") and only in line:
+            event = _json(line[len(b"data:") :])
+            if isinstance(event, Mapping):
+                yield event
+
+
+def _texts(value: Any) -> str:
+    """All text that a model produced inside a piece of an answer, tool arguments and thinking included."""
+    if isinstance(value, list):
+        return "".join(_texts(part) for part in value)
+    if not isinstance(value, Mapping):
+        return ""
+    parts = []
+    for name in ("content", "text", "thinking", "reasoning_content", "arguments", "partial_json", "refusal"):
+        if isinstance(value.get(name), str):
+            parts.append(value[name])
+    if isinstance(value.get("input"), Mapping):
+        parts.append(json.dumps(value["input"]))
+    delta = value.get("delta")
+    if isinstance(delta, str):
+        parts.append(delta)
+    for name in ("choices", "message", "delta", "content", "tool_calls", "function", "output"):
+        parts.append(_texts(value.get(name)))
+    return "".join(parts)
+
+
+def _int(mapping: Mapping[str, Any], name: str) -> int:
+    value = mapping.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

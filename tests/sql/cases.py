@@ -1,0 +1,879 @@
+"""Small tables for each SQL file of the warehouse, and the answers that follow from the rules of billing."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tests.support.googlesql import Case
+
+Row = dict[str, Any]
+
+STDOUT: Final = "usage_raw.run_googleapis_com_stdout"
+EXPORT_ERRORS: Final = "usage_raw.export_errors"
+SEGMENTS: Final = "ledger.billing_segments"
+DELTAS: Final = "ledger.meter_deltas"
+DELIVERIES: Final = "ledger.meter_deliveries"
+REJECTED: Final = "ledger.rejected_lines"
+EPOCHS: Final = "ledger.ledger_epochs"
+
+HOUR: Final = "2026-03-10T14:00:00Z"
+"""The hour in which the cases' usage happens, unless they say otherwise."""
+NOW: Final = "2026-03-10T14:30:00Z"
+PERIOD_START: Final = "2026-03-01T00:00:00Z"
+PERIOD_END: Final = "2026-04-01T00:00:00Z"
+INPUT: Final = "llm_input_tokens"
+OUTPUT: Final = "llm_output_tokens"
+COST: Final = "llm_cost_nano_usd"
+
+
+def line(request_id: str | None, *, at: str = "2026-03-10T14:10:00Z", **changes: Any) -> Row:
+    """A usage line of tenant acme: 100 input tokens, 20 output tokens, 5,000 nano-USD."""
+    payload: Row = {
+        "event": "llm_usage",
+        "schema_version": 1,
+        "request_id": request_id,
+        "tenant_id": "acme",
+        "key_id": "key1",
+        "model": "small",
+        "served_model": "small",
+        "input_tokens": 100,
+        "cached_input_tokens": 0,
+        "cache_write_tokens": 0,
+        "output_tokens": 20,
+        "total_tokens": 120,
+        "cost_nano_usd": "5000",
+        "billable": True,
+        "unpriced": False,
+        "estimated": False,
+        "status": "success",
+        "http_status": 200,
+        "attempts": 1,
+        "stream_id": "s1",
+        "seq": 2,
+    }
+    return entry(request_id, at=at, payload=payload | changes)
+
+
+def admit(request_id: str, *, at: str = "2026-03-10T14:09:00Z") -> Row:
+    """An admit line of tenant acme."""
+    payload = {
+        "event": "llm_admit",
+        "schema_version": 1,
+        "request_id": request_id,
+        "tenant_id": "acme",
+        "model": "small",
+        "endpoint": "chat/completions",
+        "stream_id": "s1",
+        "seq": 1,
+    }
+    return entry(f"{request_id}-admit", at=at, payload=payload)
+
+
+def entry(insert_id: str | None, *, at: str, payload: Row | None = None, text: str | None = None) -> Row:
+    """A row of the sink's table."""
+    return {
+        "insertId": insert_id or "minted-1",
+        "logName": "projects/p/logs/run.googleapis.com%2Fstdout",
+        "timestamp": at,
+        "receiveTimestamp": at,
+        "textPayload": text,
+        "jsonPayload": payload,
+    }
+
+
+def tokens(count: float | None, **changes: Any) -> Row:
+    """A usage line with so many input tokens, its total right."""
+    total = None if count is None else count + 20
+    return line("r1", input_tokens=count, total_tokens=total, **changes)
+
+
+def segment(segment_id: str = "seg1", **changes: Any) -> Row:
+    """A segment of tenant acme that charges by tokens, from the start of March on."""
+    row: Row = {
+        "segment_id": segment_id,
+        "tenant_id": "acme",
+        "stripe_customer": "cus_1",
+        "subscription_id": "sub_1",
+        "plan": "team",
+        "charge_basis": "tokens",
+        "items": [item(INPUT), item(OUTPUT)],
+        "period_start": PERIOD_START,
+        "period_end": PERIOD_END,
+        "valid_from": PERIOD_START,
+        "valid_to": None,
+        "known_at": PERIOD_START,
+    }
+    return row | changes
+
+
+def item(meter: str, subscription_item: str | None = None) -> Row:
+    """A subscription item for a meter."""
+    return {
+        "meter": meter,
+        "subscription_item": subscription_item or f"si_{meter}",
+        "price": f"price_{meter}",
+    }
+
+
+def delta(seq: int = 1, **changes: Any) -> Row:
+    """A sealed row of tenant acme's input tokens in the hour of the cases."""
+    row: Row = {
+        "ledger_epoch": "e1",
+        "seal_number": 1,
+        "tenant_id": "acme",
+        "meter": INPUT,
+        "segment_id": "seg1",
+        "usage_hour": HOUR,
+        "seq": seq,
+        "value": 100,
+        "disposition": "billable",
+        "stripe_customer": "cus_1",
+        "booked_at": HOUR,
+        "late": False,
+        "sealed_at": "2026-03-10T14:15:00Z",
+    } | changes
+    return {"identifier": f"u1:e1:{row['tenant_id']}:{row['meter']}:1773151200:{seq}"} | row
+
+
+def delivery(state: str, attempt: int = 1, *, at: str, reason: str | None = None, seq: int = 1) -> Row:
+    """A note on the delivery of ``delta(seq)``."""
+    identifier = delta(seq)["identifier"]
+    return {
+        "identifier": identifier,
+        "attempt": attempt,
+        "state": state,
+        "reason": reason,
+        "at": at,
+        "run_id": "run1",
+    }
+
+
+def rejected(name: str, row: Row, reason: str, detail: str | None = None) -> Case:
+    """A line that can't be usage, and why."""
+    return Case(
+        name=f"a line with {name} is rejected",
+        sql="usage_clean.sql",
+        tables={STDOUT: [row], SEGMENTS: [segment()]},
+        expected=[
+            {"rejected_reason": reason, "rejected_detail": detail, "input_tokens": None, "source": "stdout"}
+        ],
+    )
+
+
+WINDOW: Final = {
+    "window_start": ("TIMESTAMP", "2026-03-10T11:00:00Z"),
+    "window_end": ("TIMESTAMP", "2026-03-10T15:00:00Z"),
+    "tenant_id": ("STRING", ""),
+}
+LINES_END: Final = {"lines_end": ("TIMESTAMP", "9999-12-31T00:00:00Z")}
+UNSENT: Final = {"unsent_since": ("TIMESTAMP", "2026-03-07T14:00:00Z")}
+
+
+def sealing(name: str, tables: dict[str, list[Row]], expected: list[Row], **changes: tuple[str, Any]) -> Case:
+    """The ledger's rows after seal 1 was tried."""
+    parameters: dict[str, tuple[str, Any]] = {
+        **WINDOW,
+        "now": ("TIMESTAMP", NOW),
+        "ledger_epoch": ("STRING", "e1"),
+        "seal_number": ("INT64", 1),
+        "closes_after_seconds": ("INT64", 3000),
+        "oldest_bookable": ("TIMESTAMP", "2026-02-04T14:30:00Z"),
+    }
+    return Case(name=name, sql="seal.sql", parameters=parameters | changes, tables=tables, expected=expected)
+
+
+def sealed(meter: str, value: int, disposition: str, reason: str | None = None, **changes: Any) -> Row:
+    """What is compared of a sealed row."""
+    row = {"meter": meter, "value": value, "disposition": disposition, "reason": reason, "booked_at": HOUR}
+    return row | {"late": False} | changes
+
+
+ONLY_INPUT: Final[Row] = {"output_tokens": 0, "total_tokens": 100, "cost_nano_usd": "0"}
+LATE_WINDOW: Final = {
+    "window_start": ("TIMESTAMP", "2026-03-01T00:00:00Z"),
+    "window_end": ("TIMESTAMP", "2026-04-03T00:00:00Z"),
+    "now": ("TIMESTAMP", "2026-04-02T08:20:00Z"),
+    "oldest_bookable": ("TIMESTAMP", "2026-02-27T08:20:00Z"),
+}
+
+USAGE_CLEAN: Final = (
+    Case(
+        name="a line that is delivered three times counts once",
+        sql="usage_clean.sql",
+        tables={STDOUT: [line("r1"), line("r1"), line("r1"), line("r2")], SEGMENTS: [segment()]},
+        expected=[
+            {"request_id": "r1", "input_tokens": 100, "cost_nano_usd": 5000, "rejected_reason": None},
+            {"request_id": "r2", "input_tokens": 100, "cost_nano_usd": 5000, "rejected_reason": None},
+        ],
+    ),
+    Case(
+        name="the admit line and the usage event of a request are two lines",
+        sql="usage_clean.sql",
+        tables={STDOUT: [admit("r1"), line("r1", at="2026-03-10T14:09:00Z")], SEGMENTS: [segment()]},
+        expected=[
+            {"event": "llm_admit", "request_id": "r1", "rejected_reason": None},
+            {"event": "llm_usage", "request_id": "r1", "rejected_reason": None},
+        ],
+    ),
+    Case(
+        name="a bad line is not in the way of a good one",
+        sql="usage_clean.sql",
+        tables={STDOUT: [tokens(-5), line("r2"), tokens(1e30)], SEGMENTS: [segment()]},
+        expected=[
+            {"request_id": "r1", "input_tokens": None, "rejected_reason": "negative_count"},
+            {"request_id": "r2", "input_tokens": 100, "rejected_reason": None},
+        ],
+    ),
+    Case(
+        name="a line whose field has another type is found in the sink's table of errors",
+        sql="usage_clean.sql",
+        tables={
+            EXPORT_ERRORS: [
+                {
+                    "insertId": "r1",
+                    "logName": "projects/p/logs/run.googleapis.com%2Fstdout",
+                    "timestamp": HOUR,
+                    "receiveTimestamp": HOUR,
+                    "schemaErrorDetail": "input_tokens is no number",
+                    "logEntry": '{"event":"llm_usage", "request_id": "r1", "tenant_id":"acme"}',
+                },
+                {
+                    "insertId": "other",
+                    "logName": "projects/p/logs/run.googleapis.com%2Frequests",
+                    "timestamp": HOUR,
+                    "receiveTimestamp": HOUR,
+                    "logEntry": "{}",
+                },
+            ]
+        },
+        expected=[
+            {
+                "source": "export_errors",
+                "event": "llm_usage",
+                "request_id": "r1",
+                "tenant_id": "acme",
+                "rejected_reason": "type_mismatch",
+            }
+        ],
+    ),
+    rejected("a missing count", tokens(None), "missing_count", "input_tokens"),
+    rejected("a missing cost", line("r1", cost_nano_usd=None), "missing_count", "cost_nano_usd"),
+    rejected("a negative count", tokens(-1), "negative_count", "input_tokens"),
+    rejected("a negative cost", line("r1", cost_nano_usd="-5"), "negative_count", "cost_nano_usd"),
+    rejected("a huge count", tokens(2e9), "huge_count", "input_tokens"),
+    rejected("a count beyond all integers", tokens(1e300), "huge_count", "input_tokens"),
+    rejected("a huge cost", line("r1", cost_nano_usd="9" * 40), "huge_count", "cost_nano_usd"),
+    rejected("a fractional count", tokens(1.5), "fractional_count", "input_tokens"),
+    rejected("a fractional cost", line("r1", cost_nano_usd="1.5"), "fractional_count", "cost_nano_usd"),
+    rejected(
+        "a cost that is no number", line("r1", cost_nano_usd="1e3"), "unreadable_count", "cost_nano_usd"
+    ),
+    rejected("classes that do not make the total", line("r1", total_tokens=121), "total_mismatch"),
+    rejected("a tenant that nobody knows", line("r1", tenant_id="stranger"), "unknown_tenant"),
+    rejected("no tenant", line("r1", tenant_id=None), "missing_tenant"),
+    rejected("no request id", line(None), "missing_request_id"),
+    rejected("a schema version of the future", line("r1", schema_version=2), "future_schema_version"),
+    rejected("no schema version", line("r1", schema_version=None), "missing_schema_version"),
+    rejected("a schema version that never was", line("r1", schema_version=0.5), "unknown_schema_version"),
+    rejected("an unknown event", line("r1", event="llm_guess"), "unknown_event"),
+    rejected("no event", line("r1", event=None), "unknown_event"),
+    rejected(
+        "text that is no JSON",
+        entry("t1", at=HOUR, text='{"event": '),
+        "broken_json",
+        "10 characters of text",
+    ),
+    rejected(
+        "a timestamp more than a day ahead of its arrival",
+        line("r1", at="2026-03-12T00:00:00Z") | {"receiveTimestamp": HOUR},
+        "timestamp_in_future",
+    ),
+)
+
+VIEWS: Final = (
+    Case(
+        name="only usable usage lines are events",
+        sql="usage_events.sql",
+        tables={
+            STDOUT: [admit("r1"), line("r1"), line("r1"), tokens(-5) | {"insertId": "x"}],
+            SEGMENTS: [segment()],
+        },
+        expected=[
+            {
+                "request_id": "r1",
+                "usage_hour": HOUR,
+                "ended_at": "2026-03-10T14:10:00Z",
+                "output_tokens": 20,
+                "total_tokens": 120,
+            }
+        ],
+    ),
+    Case(
+        name="the newest row of a segment holds and the next segment ends it",
+        sql="current_segments.sql",
+        tables={
+            SEGMENTS: [
+                segment("a", plan="old"),
+                segment("a", plan="new", known_at="2026-03-02T00:00:00Z"),
+                segment("b", valid_from="2026-03-20T00:00:00Z"),
+                segment("gone", valid_to=PERIOD_START),
+            ]
+        },
+        expected=[
+            {"segment_id": "a", "plan": "new", "starts_at": PERIOD_START, "ends_at": "2026-03-20T00:00:00Z"},
+            {
+                "segment_id": "b",
+                "plan": "team",
+                "starts_at": "2026-03-20T00:00:00Z",
+                "ends_at": "9999-12-31T00:00:00Z",
+            },
+        ],
+    ),
+    Case(
+        name="an hour is split at the boundary of a segment",
+        sql="usage_hours.sql",
+        tables={
+            STDOUT: [
+                line("r1", at="2026-03-10T14:10:00Z", **ONLY_INPUT),
+                line("r2", at="2026-03-10T14:29:59.999999Z", **ONLY_INPUT),
+                line("r3", at="2026-03-10T14:30:00Z", **ONLY_INPUT),
+            ],
+            SEGMENTS: [segment("a"), segment("b", valid_from="2026-03-10T14:30:00Z")],
+        },
+        expected=[
+            {"segment_id": "a", "usage_hour": HOUR, "meter": INPUT, "value": 200, "requests": 2},
+            {"segment_id": "b", "usage_hour": HOUR, "meter": INPUT, "value": 100, "requests": 1},
+        ],
+    ),
+    Case(
+        name="all five meters are summed and usage that is not billable stands apart",
+        sql="usage_hours.sql",
+        tables={
+            STDOUT: [
+                line("r1", cached_input_tokens=30, cache_write_tokens=7, total_tokens=157),
+                line("r2", **ONLY_INPUT, billable=False),
+            ],
+            SEGMENTS: [segment()],
+        },
+        expected=[
+            {"meter": INPUT, "charge": "billable", "value": 100},
+            {"meter": "llm_cached_input_tokens", "charge": "billable", "value": 30},
+            {"meter": "llm_cache_write_tokens", "charge": "billable", "value": 7},
+            {"meter": OUTPUT, "charge": "billable", "value": 20},
+            {"meter": COST, "charge": "billable", "value": 5000},
+            {"meter": INPUT, "charge": "not_billable", "value": 100},
+        ],
+    ),
+    Case(
+        name="usage before the first segment has none",
+        sql="usage_hours.sql",
+        tables={
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment(valid_from="2026-03-11T00:00:00Z")],
+        },
+        expected=[{"segment_id": None, "value": 100}],
+    ),
+    Case(
+        name="a missing price matters only where the charge is by cost",
+        sql="usage_hours.sql",
+        tables={
+            STDOUT: [
+                line("r1", **ONLY_INPUT, unpriced=True),
+                line("r2", **ONLY_INPUT, unpriced=True, tenant_id="bolt"),
+            ],
+            SEGMENTS: [segment(), segment("b", tenant_id="bolt", charge_basis="cost")],
+        },
+        expected=[
+            {"tenant_id": "acme", "charge": "billable", "value": 100},
+            {"tenant_id": "bolt", "charge": "unpriced", "value": 100},
+        ],
+    ),
+    Case(
+        name="what is sealed already is not unsealed and too much sealed is negative",
+        sql="unsealed_usage.sql",
+        tables={
+            STDOUT: [line("r1")],
+            SEGMENTS: [segment()],
+            DELTAS: [delta(1, value=60), delta(2, value=40), delta(1, meter=OUTPUT, value=25)],
+        },
+        expected=[
+            {"meter": OUTPUT, "used": 20, "sealed": 25, "unsealed": -5},
+            {"meter": COST, "used": 5000, "sealed": 0, "unsealed": 5000},
+        ],
+    ),
+    Case(
+        name="waived rows cover only usage that is not billable",
+        sql="unsealed_usage.sql",
+        tables={
+            STDOUT: [line("r1", **ONLY_INPUT), line("r2", **ONLY_INPUT, billable=False)],
+            SEGMENTS: [segment()],
+            DELTAS: [delta(1, disposition="waived", reason="not_billable")],
+        },
+        expected=[{"charge": "billable", "used": 100, "sealed": 0}],
+    ),
+    Case(
+        name="an admitted request without a usable event is unrecorded",
+        sql="unrecorded_usage.sql",
+        tables={
+            STDOUT: [admit("r1"), line("r1"), admit("r2"), admit("r3"), line("r3", total_tokens=1)],
+            SEGMENTS: [segment()],
+        },
+        expected=[
+            {"request_id": "r2", "tenant_id": "acme", "reason": "no_usage_event"},
+            {"request_id": "r3", "tenant_id": "acme", "reason": "total_mismatch"},
+        ],
+    ),
+    Case(
+        name="an invoice line leads to its requests",
+        sql="invoice_evidence.sql",
+        tables={
+            STDOUT: [line("r1"), line("r2", **ONLY_INPUT)],
+            SEGMENTS: [segment()],
+            DELTAS: [delta(1, value=150), delta(2, value=50)],
+        },
+        expected=[
+            {
+                "request_id": "r1",
+                "subscription_item": f"si_{INPUT}",
+                "stripe_customer": "cus_1",
+                "value": 100,
+                "bucket_sealed": 200,
+                "bucket_deltas": 2,
+            },
+            {
+                "request_id": "r2",
+                "subscription_item": f"si_{INPUT}",
+                "stripe_customer": "cus_1",
+                "value": 100,
+                "bucket_sealed": 200,
+                "bucket_deltas": 2,
+            },
+            {
+                "request_id": "r1",
+                "subscription_item": f"si_{OUTPUT}",
+                "stripe_customer": "cus_1",
+                "value": 20,
+                "bucket_sealed": None,
+                "bucket_deltas": None,
+            },
+        ],
+    ),
+    Case(
+        name="the newest note says where a delivery stands",
+        sql="delivery_states.sql",
+        tables={
+            DELTAS: [delta(seq) for seq in range(1, 8)] + [delta(8, disposition="included")],
+            DELIVERIES: [
+                delivery("sending", at="2026-03-10T14:16:00Z", seq=2),
+                delivery("sending", at="2026-03-10T14:16:00Z", seq=3),
+                delivery("sent", at="2026-03-10T14:16:01Z", seq=3),
+                delivery("sending", at="2026-03-10T14:16:00Z", seq=4),
+                delivery("sending", at="2026-03-10T14:16:01Z", reason="rate_limited", seq=4),
+                delivery("sending", at="2026-03-10T14:16:00Z", seq=5),
+                delivery("sending", at="2026-03-10T14:16:01Z", reason="unknown_outcome", seq=5),
+                delivery("sending", at="2026-03-10T14:16:00Z", seq=6),
+                delivery("sending", at="2026-03-10T14:16:01Z", reason="rate_limited", seq=6),
+                delivery("sending", attempt=2, at="2026-03-10T14:20:00Z", seq=6),
+                delivery("rejected", at="2026-03-10T14:16:00Z", reason="collision", seq=7),
+            ],
+        },
+        expected=[
+            {"seq": 1, "delivery": "unsent", "attempt": 0, "maybe_sent": False, "unknown_since": None},
+            {
+                "seq": 2,
+                "delivery": "sending",
+                "attempt": 1,
+                "maybe_sent": True,
+                "unknown_since": "2026-03-10T14:16:00Z",
+            },
+            {"seq": 3, "delivery": "sent", "attempt": 1, "maybe_sent": False, "unknown_since": None},
+            {"seq": 4, "delivery": "sending", "attempt": 1, "maybe_sent": False, "unknown_since": None},
+            {
+                "seq": 5,
+                "delivery": "sending",
+                "attempt": 1,
+                "maybe_sent": True,
+                "unknown_since": "2026-03-10T14:16:00Z",
+            },
+            {
+                "seq": 6,
+                "delivery": "sending",
+                "attempt": 2,
+                "maybe_sent": True,
+                "unknown_since": "2026-03-10T14:20:00Z",
+            },
+            {"seq": 7, "delivery": "rejected", "attempt": 1, "maybe_sent": False, "unknown_since": None},
+            {"seq": 8, "delivery": None, "attempt": 0, "maybe_sent": False, "unknown_since": None},
+        ],
+    ),
+)
+
+SEALS: Final = (
+    sealing(
+        "tokens are billed and the cost is included where the charge is by tokens",
+        {STDOUT: [line("r1")], SEGMENTS: [segment()]},
+        [
+            sealed(INPUT, 100, "billable"),
+            sealed(OUTPUT, 20, "billable"),
+            sealed(COST, 5000, "included", "charge_basis"),
+        ],
+    ),
+    sealing(
+        "the cost is billed and tokens are included where the charge is by cost",
+        {STDOUT: [line("r1")], SEGMENTS: [segment(charge_basis="cost", items=[item(COST)])]},
+        [
+            sealed(INPUT, 100, "included", "charge_basis"),
+            sealed(OUTPUT, 20, "included", "charge_basis"),
+            sealed(COST, 5000, "billable"),
+        ],
+    ),
+    sealing(
+        "everything is included where nothing is charged by use",
+        {STDOUT: [line("r1", **ONLY_INPUT)], SEGMENTS: [segment(charge_basis="none", items=[])]},
+        [sealed(INPUT, 100, "included", "charge_basis")],
+    ),
+    sealing(
+        "the identifier is made of the row alone and the sequence goes on",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment()],
+            DELTAS: [delta(1, value=30, seal_number=4), delta(2, value=30, seal_number=5)],
+        },
+        [
+            {"identifier": f"u1:e1:acme:{INPUT}:1773151200:1", "seal_number": 4, "seq": 1, "value": 30},
+            {"identifier": f"u1:e1:acme:{INPUT}:1773151200:2", "seal_number": 5, "seq": 2, "value": 30},
+            {"identifier": f"u1:e1:acme:{INPUT}:1773151200:3", "seal_number": 6, "seq": 3, "value": 40},
+        ],
+        seal_number=("INT64", 6),
+    ),
+    sealing(
+        "the fence refuses a number that is taken",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT), line("r2", **ONLY_INPUT, at="2026-03-10T13:10:00Z")],
+            SEGMENTS: [segment()],
+            DELTAS: [delta(1)],
+        },
+        [{"seal_number": 1, "usage_hour": HOUR}],
+        seal_number=("INT64", 1),
+    ),
+    sealing(
+        "the fence refuses a number that leaves a gap",
+        {STDOUT: [line("r1", **ONLY_INPUT)], SEGMENTS: [segment()], DELTAS: [delta(1, value=1)]},
+        [{"seal_number": 1, "value": 1}],
+        seal_number=("INT64", 3),
+    ),
+    sealing(
+        "nothing negative is sealed and the hour's other buckets of that meter wait too",
+        {
+            STDOUT: [line("r1"), line("r2", **ONLY_INPUT, at="2026-03-10T14:40:00Z")],
+            SEGMENTS: [segment("seg1"), segment("seg2", valid_from="2026-03-10T14:30:00Z")],
+            DELTAS: [delta(1, value=150)],
+        },
+        [
+            sealed(INPUT, 150, "billable"),
+            sealed(OUTPUT, 20, "billable"),
+            sealed(COST, 5000, "included", "charge_basis"),
+        ],
+        seal_number=("INT64", 2),
+    ),
+    sealing(
+        "usage that is not billable is waived",
+        {STDOUT: [line("r1", **ONLY_INPUT, billable=False)], SEGMENTS: [segment()]},
+        [sealed(INPUT, 100, "waived", "not_billable")],
+    ),
+    sealing(
+        "usage without a segment is parked",
+        {STDOUT: [line("r1", **ONLY_INPUT)], SEGMENTS: [segment(valid_from="2026-03-11T00:00:00Z")]},
+        [sealed(INPUT, 100, "parked", "no_segment")],
+    ),
+    sealing(
+        "usage without a customer is parked",
+        {STDOUT: [line("r1", **ONLY_INPUT)], SEGMENTS: [segment(stripe_customer=None)]},
+        [sealed(INPUT, 100, "parked", "no_customer")],
+    ),
+    sealing(
+        "usage without an item for its meter is parked",
+        {STDOUT: [line("r1", **ONLY_INPUT)], SEGMENTS: [segment(items=[item(OUTPUT)])]},
+        [sealed(INPUT, 100, "parked", "no_item")],
+    ),
+    sealing(
+        "usage with two items for its meter is parked",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment(items=[item(INPUT), item(INPUT, "si_other")])],
+        },
+        [sealed(INPUT, 100, "parked", "two_items")],
+    ),
+    sealing(
+        "usage of a customer that two tenants share is parked",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment(), segment("b", tenant_id="bolt", items=[item(INPUT, "si_other")])],
+        },
+        [sealed(INPUT, 100, "parked", "two_items")],
+    ),
+    sealing(
+        "usage without a price is parked where the charge is by cost",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT, unpriced=True)],
+            SEGMENTS: [segment(charge_basis="cost", items=[item(COST)])],
+        },
+        [sealed(INPUT, 100, "parked", "unpriced")],
+    ),
+    sealing(
+        "usage is booked inside its segment's part of the hour",
+        {
+            STDOUT: [
+                line("r1", **ONLY_INPUT, at="2026-03-10T14:10:00Z"),
+                line("r2", **ONLY_INPUT, at="2026-03-10T14:20:00Z"),
+            ],
+            SEGMENTS: [
+                segment("a"),
+                segment("b", valid_from="2026-03-10T14:15:00Z", stripe_customer="cus_2"),
+            ],
+        },
+        [
+            sealed(INPUT, 100, "billable", stripe_customer="cus_1", seq=1),
+            sealed(INPUT, 100, "billable", stripe_customer="cus_2", seq=2, booked_at="2026-03-10T14:15:00Z"),
+        ],
+    ),
+    sealing(
+        "usage of a period that is closed is booked late in the open one",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [
+                segment("a", valid_to=PERIOD_END),
+                segment(
+                    "b", valid_from=PERIOD_END, period_start=PERIOD_END, period_end="2026-05-01T00:00:00Z"
+                ),
+            ],
+        },
+        [sealed(INPUT, 100, "billable", late=True, booked_at="2026-04-02T08:00:00Z", segment_id="a")],
+        **LATE_WINDOW,
+    ),
+    sealing(
+        "late usage is parked where no segment is open",
+        {STDOUT: [line("r1", **ONLY_INPUT)], SEGMENTS: [segment("a", valid_to=PERIOD_END)]},
+        [sealed(INPUT, 100, "parked", "period_closed", late=True)],
+        **LATE_WINDOW,
+    ),
+    sealing(
+        "usage of a period that has ended but is not closed is booked where it happened",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT, at="2026-03-31T23:50:00Z")],
+            SEGMENTS: [segment("a", valid_to=PERIOD_END)],
+        },
+        [sealed(INPUT, 100, "billable", booked_at="2026-03-31T23:00:00Z")],
+        **(LATE_WINDOW | {"now": ("TIMESTAMP", "2026-04-01T00:49:59Z")}),
+    ),
+    sealing(
+        "only the tenant that is asked for is sealed",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT), line("r2", **ONLY_INPUT, tenant_id="bolt")],
+            SEGMENTS: [segment(), segment("b", tenant_id="bolt", stripe_customer="cus_2")],
+        },
+        [{"tenant_id": "bolt", "value": 100}],
+        tenant_id=("STRING", "bolt"),
+    ),
+    sealing(
+        "usage outside the window waits",
+        {STDOUT: [line("r1", **ONLY_INPUT, at="2026-03-10T10:59:59Z")], SEGMENTS: [segment()]},
+        [],
+    ),
+)
+
+STATEMENTS: Final = (
+    Case(
+        name="a new ledger gets its name",
+        sql="genesis.sql",
+        parameters={"ledger_epoch": ("STRING", "e1"), "now": ("TIMESTAMP", NOW)},
+        expected=[{"ledger_epoch": "e1", "created_at": NOW}],
+    ),
+    Case(
+        name="a ledger keeps its name",
+        sql="genesis.sql",
+        parameters={"ledger_epoch": ("STRING", "e2"), "now": ("TIMESTAMP", NOW)},
+        tables={EPOCHS: [{"ledger_epoch": "e1", "created_at": HOUR}]},
+        expected=[{"ledger_epoch": "e1", "created_at": HOUR}],
+    ),
+    Case(
+        name="an empty warehouse needs nothing",
+        sql="survey.sql",
+        parameters={**WINDOW, **LINES_END, **UNSENT},
+        expected=[
+            {
+                "ledger_epoch": None,
+                "ledger_epochs": 0,
+                "head": 0,
+                "unsealed_buckets": 0,
+                "stopped_buckets": 0,
+                "new_rejects": 0,
+                "rejected_lines": 0,
+                "unsent": 0,
+            }
+        ],
+    ),
+    Case(
+        name="what there is to do is counted",
+        sql="survey.sql",
+        parameters={**WINDOW, **LINES_END, **UNSENT},
+        tables={
+            STDOUT: [line("r1"), line("r2", total_tokens=1), line("r2", total_tokens=1)],
+            SEGMENTS: [segment()],
+            DELTAS: [
+                delta(1, value=101, seal_number=7),
+                delta(1, meter=OUTPUT, value=5, seal_number=7),
+                delta(1, meter=OUTPUT, value=5, usage_hour="2026-03-01T00:00:00Z", segment_id="seg1"),
+            ],
+            EPOCHS: [{"ledger_epoch": "e1", "created_at": HOUR}],
+        },
+        expected=[
+            {
+                "ledger_epoch": "e1",
+                "ledger_epochs": 1,
+                "head": 7,
+                "unsealed_buckets": 2,
+                "stopped_buckets": 1,
+                "new_rejects": 1,
+                "rejected_lines": 0,
+                "unsent": 2,
+            }
+        ],
+    ),
+    Case(
+        name="stopped buckets are told with both sums",
+        sql="stopped.sql",
+        parameters=WINDOW,
+        tables={STDOUT: [line("r1")], SEGMENTS: [segment()], DELTAS: [delta(1, value=101)]},
+        expected=[{"meter": INPUT, "used": 100, "sealed": 101, "usage_hour": HOUR}],
+    ),
+    Case(
+        name="a rejected line is noted once",
+        sql="reject.sql",
+        parameters={**WINDOW, **LINES_END, "now": ("TIMESTAMP", NOW), "rejected_lines": ("INT64", 0)},
+        tables={
+            STDOUT: [line("r1"), tokens(1.5, request_id="r2"), tokens(1.5, request_id="r2")],
+            SEGMENTS: [segment()],
+        },
+        expected=[
+            {
+                "request_id": "r2",
+                "tenant_id": "acme",
+                "reason": "fractional_count",
+                "detail": "input_tokens",
+                "source": "stdout",
+                "found_at": NOW,
+            }
+        ],
+    ),
+    Case(
+        name="a line is not noted where another run noted something in between",
+        sql="reject.sql",
+        parameters={**WINDOW, **LINES_END, "now": ("TIMESTAMP", NOW), "rejected_lines": ("INT64", 0)},
+        tables={
+            STDOUT: [tokens(1.5)],
+            SEGMENTS: [segment()],
+            REJECTED: [
+                {
+                    "line_id": "other",
+                    "reason": "broken_json",
+                    "line_timestamp": HOUR,
+                    "found_at": HOUR,
+                    "source": "stdout",
+                }
+            ],
+        },
+        expected=[{"line_id": "other"}],
+    ),
+    Case(
+        name="what may be sent is listed with the end of its period and what the seal parked beside it",
+        sql="pending.sql",
+        parameters={
+            **UNSENT,
+            "tenant_id": ("STRING", ""),
+            "seal_number": ("INT64", 2),
+            "row_limit": ("INT64", 10),
+        },
+        tables={
+            SEGMENTS: [segment()],
+            DELTAS: [
+                delta(1),
+                delta(2),
+                delta(3, disposition="parked", reason="no_item", seal_number=1),
+                delta(4, disposition="parked", reason="no_item", seal_number=2),
+                delta(5, disposition="included", seal_number=2),
+                delta(6),
+            ],
+            DELIVERIES: [
+                delivery("sending", at=HOUR, seq=1),
+                delivery("sent", at=NOW, seq=1),
+                delivery("sending", at=HOUR, seq=6),
+            ],
+        },
+        expected=[
+            {
+                "identifier": delta(2)["identifier"],
+                "maybe_sent": False,
+                "attempt": 0,
+                "period_end": PERIOD_END,
+            },
+            {
+                "identifier": delta(4)["identifier"],
+                "maybe_sent": False,
+                "attempt": 0,
+                "period_end": PERIOD_END,
+            },
+            {
+                "identifier": delta(6)["identifier"],
+                "maybe_sent": True,
+                "attempt": 1,
+                "period_end": PERIOD_END,
+            },
+        ],
+    ),
+    Case(
+        name="deliveries are appended with one time and one run",
+        sql="deliver.sql",
+        parameters={
+            "now": ("TIMESTAMP", NOW),
+            "run_id": ("STRING", "run2"),
+            "rows": (
+                "ARRAY<STRUCT<identifier STRING, attempt INT64, state STRING, reason STRING>>",
+                [
+                    {"identifier": "a", "attempt": 1, "state": "sending", "reason": None},
+                    {"identifier": "b", "attempt": 2, "state": "sent", "reason": "duplicate"},
+                ],
+            ),
+        },
+        expected=[
+            {
+                "identifier": "a",
+                "attempt": 1,
+                "state": "sending",
+                "reason": None,
+                "at": NOW,
+                "run_id": "run2",
+            },
+            {
+                "identifier": "b",
+                "attempt": 2,
+                "state": "sent",
+                "reason": "duplicate",
+                "at": NOW,
+                "run_id": "run2",
+            },
+        ],
+    ),
+    Case(
+        name="what another run started to send is known",
+        sql="sent_before.sql",
+        parameters={
+            "identifiers": ("ARRAY<STRING>", [delta(1)["identifier"], delta(2)["identifier"]]),
+            "run_id": ("STRING", "run2"),
+        },
+        tables={DELIVERIES: [delivery("sending", at=HOUR, seq=1), delivery("parked", at=HOUR, seq=2)]},
+        expected=[{"identifier": delta(1)["identifier"]}],
+    ),
+)
+
+CASES: Final[tuple[Case, ...]] = (*USAGE_CLEAN, *VIEWS, *SEALS, *STATEMENTS)

@@ -1,0 +1,136 @@
+"""Runs Terraform on copies of the modules, with the real provider where it lies here, else with a stand-in.
+
+``TALLYGATE_TERRAFORM_PROVIDER``: ``real`` (fail without it), ``recorded`` (the stand-in), ``auto`` (default).
+The real provider is only looked for in Terraform's local plugin folders; no registry is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.terraform.stand_in import StandIn, served
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+MODULES: Final = REPOSITORY / "modules"
+RECORDING: Final = Path(__file__).parent / "schemas" / "google-8.0.0.json.gz"
+_PLUGIN_FOLDERS: Final = (
+    Path.home() / ".terraform.d/plugins",
+    Path.home() / ".local/share/terraform/plugins",
+    Path("/usr/local/share/terraform/plugins"),
+    Path("/usr/share/terraform/plugins"),
+)
+
+
+def plugin_folder() -> Path | None:
+    """The local plugin folder that holds a google provider of version 8."""
+    for folder in _PLUGIN_FOLDERS:
+        google = folder / "registry.terraform.io/hashicorp/google"
+        if any(google.glob("8.*")) or any(google.glob("terraform-provider-google_8.*.zip")):
+            return folder
+    return None
+
+
+def chosen_provider() -> str:
+    """``real`` or ``recorded``.
+
+    Raises:
+        pytest.UsageError: when the environment asks for what can't be had.
+    """
+    wanted = os.environ.get("TALLYGATE_TERRAFORM_PROVIDER", "auto")
+    if wanted not in ("auto", "real", "recorded"):
+        raise pytest.UsageError("TALLYGATE_TERRAFORM_PROVIDER must be auto, real or recorded")
+    if wanted == "real" and plugin_folder() is None:
+        raise pytest.UsageError(
+            "TALLYGATE_TERRAFORM_PROVIDER=real, but no local plugin folder holds google 8.x"
+        )
+    if wanted == "auto":
+        return "recorded" if plugin_folder() is None else "real"
+    return wanted
+
+
+def pytest_report_header() -> str:
+    """Say which provider the tests run with."""
+    return f"terraform: google provider {chosen_provider()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a command ended."""
+
+    code: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A copy of one module, initialised."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def run(self, *arguments: str) -> Answer:
+        """Run ``terraform`` in it."""
+        ended = subprocess.run(
+            ["terraform", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Answer(ended.returncode, ended.stdout + ended.stderr)
+
+    def plan(self, **variables: Any) -> dict[str, Any]:
+        """The plan as data."""
+        (self.folder / "test.auto.tfvars.json").write_text(json.dumps(variables))
+        made = self.run("plan", "-no-color", "-input=false", "-out=plan.tfplan")
+        assert made.code == 0, made.output
+        shown = self.run("show", "-json", "plan.tfplan")
+        assert shown.code == 0, shown.output
+        plan: dict[str, Any] = json.loads(shown.output)
+        return plan
+
+
+@dataclass(frozen=True, slots=True)
+class Terraform:
+    """Makes workspaces."""
+
+    environment: dict[str, str]
+    init: tuple[str, ...]
+
+    def workspace(self, module: str, folder: Path) -> Workspace:
+        """A copy of a module in ``folder``, initialised."""
+        target = folder / module
+        shutil.copytree(MODULES, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".terraform*"))
+        workspace = Workspace(target, self.environment)
+        done = workspace.run("init", "-backend=false", "-no-color", "-input=false", *self.init)
+        assert done.code == 0, done.output
+        return workspace
+
+
+@pytest.fixture(scope="session")
+def terraform() -> Iterator[Terraform]:
+    """Terraform with the chosen provider."""
+    if shutil.which("terraform") is None:
+        pytest.fail("terraform is not installed: version 1.11 or later is a prerequisite of the tests")
+    dropped = ("TF_CLI_CONFIG_FILE", "TF_REATTACH_PROVIDERS", "TF_LOG")
+    environment = {name: value for name, value in os.environ.items() if name not in dropped}
+    environment |= {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
+    with ExitStack() as stack:
+        if chosen_provider() == "real":
+            environment["GOOGLE_OAUTH_ACCESS_TOKEN"] = "offline"
+            yield Terraform(environment, (f"-plugin-dir={plugin_folder()}",))
+        else:
+            environment |= stack.enter_context(served(StandIn(RECORDING)))
+            yield Terraform(environment, ())
