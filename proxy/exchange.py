@@ -98,7 +98,7 @@ class Exchange:
         now = self.emitter.clock.now()
         call = self._served_by(http_status)
         counts, estimated = self._counts(call)
-        broke_off = call is not None and not call.complete
+        broke_off = call is not None and not call.ended
         status: Status = "cancelled" if cancelled else "success"
         if not cancelled and (http_status >= 400 or call is None or broke_off) and http_status != CLIENT_GONE:
             status = "failure"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ _DEFAULT_OUTPUT_TOKENS: Final = 1024
 _BYTES_PER_TOKEN: Final = 3
 """A cautious guess of a prompt's tokens, for reservations only."""
 _PASSED_HEADERS: Final = frozenset({b"content-type", b"accept", b"anthropic-version", b"host"})
+_USAGE_ON_REQUEST: Final = frozenset({"chat/completions", "completions"})
+"""Endpoints whose streams report usage only when asked to."""
+_LITELLM_PREFIX: Final = re.compile(r"^(litellm\.)?\w+Error: ")
 _REFUSAL_STATUS: Final = {"rate_limited": 429, "budget_exceeded": 402}
 log = logging.getLogger("tallygate.gateway")
 
@@ -167,8 +171,10 @@ class Gateway:
         body: dict[str, Any],
     ) -> None:
         """Let LiteLLM answer; the usage event leaves before the answer's last byte does."""
-        if exchange.stream and "messages" not in endpoint.name and endpoint.name != "responses":
-            body = {**body, "stream_options": {**(body.get("stream_options") or {}), "include_usage": True}}
+        options = body.get("stream_options") or {}
+        asks_for_usage = exchange.stream and endpoint.name in _USAGE_ON_REQUEST
+        if asks_for_usage:
+            body = {**body, "stream_options": {**options, "include_usage": True}}
         inner = dict(scope)
         content = json.dumps(body).encode()
         inner |= {
@@ -178,7 +184,8 @@ class Gateway:
             "headers": self._inner_headers(scope, len(content)),
         }
         client = _Client(receive, send)
-        answer = _Answer(self, exchange, endpoint, client)
+        hides_usage = asks_for_usage and not options.get("include_usage")
+        answer = _Answer(self, exchange, endpoint, client, hides_usage)
         token = current.set(exchange.wire)
         serving = asyncio.ensure_future(self.litellm(inner, _replay(content), answer.send))
         current.reset(token)
@@ -248,6 +255,8 @@ class _Answer:
     exchange: Exchange
     endpoint: Endpoint
     client: _Client
+    hides_usage: bool
+    """The client did not ask for usage in its stream."""
     status: int | None = None
     started: bool = False
     _error: bytearray = field(default_factory=bytearray)
@@ -265,12 +274,27 @@ class _Answer:
         if self.status is not None and self.status >= 400:
             await self._collect_error(message)
             return
-        if self.exchange.first_chunk is None and message.get("body"):
+        body = self._as_asked(message.get("body", b""))
+        if self.exchange.first_chunk is None and body:
             self.exchange.first_chunk = time.monotonic()
         if not message.get("more_body"):
             gone = self.client.gone
             self.exchange.finish(CLIENT_GONE if gone else self.status or 500, cancelled=gone)
-        await self.client.send(message)
+        await self.client.send({**message, "body": body})
+
+    def _as_asked(self, body: bytes) -> bytes:
+        """A chunk as the client expects it: no usage that only the gateway asked for, no foreign words.
+
+        Inside a text these marks can't stand: there, quotes are escaped.
+        """
+        if not self.exchange.stream or not body.startswith(b"data: {"):
+            return body
+        if body.startswith(b'data: {"error"'):
+            error = ApiError(502, "stream_broken", "the provider's stream broke off")
+            return b"data: " + error.body(self.endpoint.api) + b"\n\n"
+        if self.hides_usage and b'"usage":{' in body:
+            return b""
+        return body
 
     async def _begin(self, message: Message) -> None:
         self.started = True
@@ -303,7 +327,8 @@ def _shaped(status: int, body: bytes, exchange: Exchange) -> ApiError:
     """
     calls = exchange.wire.calls
     if not calls:
-        return ApiError(status if status < 500 else 502, "invalid_request", _text_of_error(body) or "refused")
+        text = _LITELLM_PREFIX.sub("", (_text_of_error(body) or "refused").partition(" To drop")[0])
+        return ApiError(status if status < 500 else 502, "invalid_request", text.splitlines()[0])
     said = _text_of_error(calls[-1].body) if calls[-1].status and calls[-1].status >= 400 else None
     if calls[-1].status is None:
         return ApiError(

@@ -13,6 +13,7 @@ from typing import Any, Final
 from tallygate.records import TokenCounts
 
 _USAGE: Final = b'"usage"'
+_NO_TEXT: Final = frozenset({"role", "type", "id", "image_url", "source", "input_audio", "file"})
 
 
 def from_answer(content_type: str, body: bytes) -> TokenCounts | None:
@@ -50,6 +51,17 @@ def text_of_answer(content_type: str, body: bytes) -> str:
     if "event-stream" in content_type:
         return "".join(_texts(event) for event in _events(body))
     return _texts(_json(body))
+
+
+def texts_of(values: Any) -> str:
+    """All text inside the parts of a request: what an estimate of its prompt counts."""
+    if isinstance(values, str):
+        return values + "\n"
+    if isinstance(values, list):
+        return "".join(texts_of(value) for value in values)
+    if isinstance(values, Mapping):  # a URL or inline data of a picture is no text
+        return "".join(texts_of(value) for name, value in values.items() if name not in _NO_TEXT)
+    return ""
 
 
 def prompt_reported(body: bytes) -> TokenCounts | None:

@@ -21,6 +21,8 @@ REQUEST_ID_HEADER: Final = "x-tallygate-request-id"
 MOST_BYTES: Final = 16 * 2**20
 """Kept of one answer; beyond it the end is kept, where usage stands."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_END_MARKS: Final = (b"data: [DONE]", b"event: message_stop", b"event: response.completed")
+"""What ends a stream; LiteLLM reads no further than the first."""
 _MODEL: Final = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
 
 
@@ -48,6 +50,14 @@ class Call:
     def body(self) -> bytes:
         """What was received so far."""
         return b"".join(self._chunks)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer was complete: read to its end, or to the mark after which nothing follows."""
+        if self.complete:
+            return True
+        tail = b"".join(self._chunks[-3:])
+        return any(mark in tail for mark in _END_MARKS)
 
     @property
     def succeeded(self) -> bool:

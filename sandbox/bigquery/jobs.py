@@ -219,7 +219,7 @@ class Jobs:
                 field_from_parameter(p["name"], p["parameterType"]) for p in query.get("queryParameters") or ()
             )
             statement = translate(query["query"], self._warehouse.project, fields)
-            outcome = self._carry_out(job, statement, _values(statement, fields, query))
+            outcome = self._carry_out(job, statement, bound_values(statement, fields, query))
         except BigQueryError as error:
             self._finish(job, statement, error=error)
         except Exception as error:  # noqa: BLE001 - a job never stays RUNNING: the client would wait for ever
@@ -307,7 +307,7 @@ def _query_options(configuration: Mapping[str, Any]) -> Mapping[str, Any]:
     return query
 
 
-def _values(statement: Statement, fields: tuple[Field, ...], query: Mapping[str, Any]) -> dict[str, Any]:
+def bound_values(statement: Statement, fields: tuple[Field, ...], query: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the parameters in use, as the translated statement wants them."""
     given = {p["name"]: p.get("parameterValue") for p in query.get("queryParameters") or ()}
     return {

@@ -51,7 +51,7 @@ _OPENAI: Final = (
     ),
     Case(
         "cut stream", "chat", "gpt-4.1-mini", stream=True, ending="failure",
-        directives="[[out={out} cut=40%]]", estimated=True,
+        directives="[[out={out} cut=40% delay_ms=300]]", estimated=True,
     ),
 )  # fmt: skip
 _COMPLETIONS: Final = (

@@ -81,10 +81,10 @@ def entry(insert_id: str | None, *, at: str, payload: Row | None = None, text: s
     }
 
 
-def tokens(count: float | None, **changes: Any) -> Row:
+def tokens(count: float | None, *, request_id: str = "r1") -> Row:
     """A usage line with so many input tokens, its total right."""
     total = None if count is None else count + 20
-    return line("r1", input_tokens=count, total_tokens=total, **changes)
+    return line(request_id, input_tokens=count, total_tokens=total)
 
 
 def segment(segment_id: str = "seg1", **changes: Any) -> Row:

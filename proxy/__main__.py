@@ -1,0 +1,68 @@
+"""``python -m proxy``: the gateway on one port."""
+
+from __future__ import annotations
+
+import sys
+
+from proxy.output import claim
+from proxy.settings import read_settings
+from tallygate.schemas import ConfigurationError
+
+GRACE_SECONDS = 8
+"""Cloud Run kills ten seconds after SIGTERM; two are kept for what was spent to be written."""
+
+
+def main() -> None:
+    """Read the settings, start LiteLLM behind the gateway, serve until SIGTERM."""
+    try:
+        settings = read_settings()
+    except ConfigurationError as error:
+        print(f"the gateway can't start:\n{error}", file=sys.stderr)  # noqa: T201 - for whoever started it
+        sys.exit(2)
+    stdout, _ = claim()
+
+    import uvicorn
+
+    from proxy.auth import Authenticator
+    from proxy.exchange import Emitter
+    from proxy.gateway import Gateway
+    from proxy.limits.gate import Gate
+    from proxy.litellm_app import estimate, load, new_master_key
+
+    master_key = new_master_key()
+    litellm = load(settings.catalogue, master_key, settings.callback_fault)
+    emitter = Emitter(stdout, settings.clock, settings.catalogue, estimate, settings.project_id)
+    gate = Gate(
+        settings.database,
+        settings.clock,
+        instance=emitter.stream_id,
+        concurrency=settings.concurrency,
+        tenant_share=settings.tenant_share_percent / 100,
+    )
+    gateway = Gateway(
+        litellm=litellm,
+        master_key=master_key,
+        catalogue=settings.catalogue,
+        authenticator=Authenticator(
+            settings.database, settings.clock, fresh_seconds=settings.key_cache_seconds
+        ),
+        gate=gate,
+        emitter=emitter,
+        max_body_bytes=settings.max_body_bytes,
+    )
+    uvicorn.run(
+        gateway,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    main()
