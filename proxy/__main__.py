@@ -8,26 +8,23 @@ from proxy.output import claim
 from proxy.settings import read_settings
 from tallygate.schemas import ConfigurationError
 
-GRACE_SECONDS = 8
-"""Cloud Run kills ten seconds after SIGTERM; two are kept for what was spent to be written."""
 
-
-def main() -> None:
-    """Read the settings, start LiteLLM behind the gateway, serve until SIGTERM."""
+def main() -> int:
+    """Read the settings, start LiteLLM behind the gateway, serve until SIGTERM; the exit code."""
     try:
         settings = read_settings()
     except ConfigurationError as error:
         print(f"the gateway can't start:\n{error}", file=sys.stderr)  # noqa: T201 - for whoever started it
-        sys.exit(2)
+        return 2
     stdout, _ = claim()
 
-    import uvicorn
-
+    # Only now, so that nothing that these import can print to the real stdout.
     from proxy.auth import Authenticator
     from proxy.exchange import Emitter
     from proxy.gateway import Gateway
     from proxy.limits.gate import Gate
     from proxy.litellm_app import estimate, load, new_master_key
+    from proxy.server import serve
 
     master_key = new_master_key()
     litellm = load(settings.catalogue, master_key, settings.callback_fault)
@@ -50,19 +47,15 @@ def main() -> None:
         emitter=emitter,
         max_body_bytes=settings.max_body_bytes,
     )
-    uvicorn.run(
+    came_up = serve(
         gateway,
         host=settings.host,
         port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        grace_seconds=settings.grace_seconds,
+        flush=gate.close,
     )
+    return 0 if came_up else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,6 +8,7 @@ gateway fails closed on authentication.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -24,7 +25,10 @@ from tallygate.tenants import ApiKey, RecordError, Tenant, get_key, get_tenant
 STALE_SECONDS: Final = 15 * 60
 UNKNOWN_SECONDS: Final = 10
 _MOST_CACHED: Final = 10_000
+log = logging.getLogger("tallygate.auth")
 _RETRY_AFTER_SECONDS: Final = 5
+_PAUSE_SECONDS: Final = 1.0
+"""After a failed read the database is left alone: else every request would wait for its timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,10 @@ class _Entry:
     """None: the key does not exist."""
     read_at: float
     """Monotonic seconds."""
+
+
+class _BrokenRecordError(Exception):
+    """A key or its tenant is stored in a form that can't be understood."""
 
 
 class Authenticator:
@@ -60,13 +68,13 @@ class Authenticator:
         self._monotonic = monotonic
         self._cache: OrderedDict[str, _Entry] = OrderedDict()
         self._reading: dict[str, asyncio.Task[_Entry]] = {}
+        self._ask_again_at = 0.0
 
     async def authenticate(self, headers: Mapping[bytes, bytes]) -> Caller:
         """The caller that the headers name.
 
         Raises:
-            ApiError: ``invalid_key`` 401; ``tenant_suspended`` or ``tenant_closed`` 403;
-                ``database_unavailable`` 503.
+            ApiError: ``invalid_key`` 401; ``database_unavailable`` 503.
         """
         secret = presented_key(headers)
         if secret is None:
@@ -76,10 +84,8 @@ class Authenticator:
         if not keys.well_formed(secret):
             raise _invalid()
         caller = (await self._entry(keys.key_hash(secret))).caller
-        now = self._clock.now()
-        if caller is None or not caller.key.valid_at(now):
+        if caller is None or not caller.key.valid_at(self._clock.now()):
             raise _invalid()
-        _check_status(caller.tenant, now)
         return caller
 
     async def _entry(self, key_hash: str) -> _Entry:
@@ -88,6 +94,8 @@ class Authenticator:
             fresh = self._fresh_seconds if entry.caller else UNKNOWN_SECONDS
             if now - entry.read_at < fresh:
                 return entry
+        if now < self._ask_again_at:
+            return self._stale(entry, now)
         reading = self._reading.get(key_hash)
         if reading is None:  # several requests with one key read it once
             reading = asyncio.create_task(self._read(key_hash))
@@ -95,19 +103,34 @@ class Authenticator:
             reading.add_done_callback(lambda _: self._reading.pop(key_hash, None))
         try:
             return await asyncio.shield(reading)
+        except _BrokenRecordError:  # one tenant's trouble: the others' reads go on
+            return self._stale(entry, now)
         except DatabaseUnavailableError:
-            if entry is not None and entry.caller and now - entry.read_at < STALE_SECONDS:
-                return entry
-            raise ApiError(
-                503, "database_unavailable", "keys can't be checked now: try again",
-                retry_after_seconds=_RETRY_AFTER_SECONDS,
-            ) from None  # fmt: skip
+            self._ask_again_at = self._monotonic() + _PAUSE_SECONDS
+            return self._stale(entry, now)
+
+    def _stale(self, entry: _Entry | None, now: float) -> _Entry:
+        """What is known of a key while the database is down.
+
+        Raises:
+            ApiError: ``database_unavailable`` 503 when that is nothing, or too old.
+        """
+        if entry is not None and entry.caller and now - entry.read_at < STALE_SECONDS:
+            return entry
+        raise ApiError(
+            503,
+            "database_unavailable",
+            "keys can't be checked now: try again",
+            retry_after_seconds=_RETRY_AFTER_SECONDS,
+        )
 
     async def _read(self, key_hash: str) -> _Entry:
         try:
-            caller = await asyncio.to_thread(_look_up, self._database, key_hash)
-        except RecordError as error:
-            raise DatabaseUnavailableError(str(error)) from error
+            caller = await asyncio.to_thread(_look_up, self._database, key_hash, self._clock.now())
+        except ValueError as error:
+            problem = str(error) if isinstance(error, RecordError) else "a time is malformed"
+            log.error("a record can't be understood", extra={"fields": {"problem": problem}})
+            raise _BrokenRecordError from error
         entry = _Entry(caller, self._monotonic())
         self._cache[key_hash] = entry
         self._cache.move_to_end(key_hash)
@@ -124,22 +147,20 @@ def presented_key(headers: Mapping[bytes, bytes]) -> str | None:
     return headers.get(b"x-api-key", b"").decode("latin-1").strip() or None
 
 
-def _look_up(database: Database, key_hash: str) -> Caller | None:
+def _look_up(database: Database, key_hash: str, now: datetime) -> Caller | None:
+    """Read a key and its tenant.
+
+    Raises:
+        ValueError: when either is stored in a form that can't be understood, its times included.
+        DatabaseUnavailableError: when the store can't be reached.
+    """
     key = get_key(database, key_hash)
-    if key is None:
+    tenant = None if key is None else get_tenant(database, key.tenant_id)
+    if key is None or tenant is None:
         return None
-    tenant = get_tenant(database, key.tenant_id)
-    return None if tenant is None else Caller(key, tenant)
-
-
-def _check_status(tenant: Tenant, now: datetime) -> None:
-    if tenant.serves_at(now):
-        return
-    if tenant.status == "closed":
-        raise ApiError(403, "tenant_closed", "this account is closed")
-    if tenant.status == "pending":
-        raise ApiError(403, "tenant_suspended", "this account is not active yet: finish the subscription")
-    raise ApiError(403, "tenant_suspended", "this account is suspended: check its payment")
+    key.valid_at(now)
+    tenant.serves_at(now)
+    return Caller(key, tenant)
 
 
 def _invalid() -> ApiError:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from proxy import usage
+from proxy.asgi import CLIENT_GONE
 from proxy.output import Lines
 from proxy.paths import Endpoint
 from proxy.wire import Call, Wire
@@ -19,11 +20,12 @@ from tallygate.clock import Clock
 from tallygate.records import AdmitLine, Status, TokenCounts, UsageEvent
 from tallygate.tenants import ApiKey, Tenant
 
-CLIENT_GONE: Final = 499
-"""The status logged when the client had gone, as load balancers write it."""
 _TRACE: Final = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
 _IDEMPOTENCY_KEY: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _COUNT_ONLY: Final = "messages/count_tokens"
+_BYTES_PER_TOKEN: Final = 4
+"""The last resort of an estimate."""
+log = logging.getLogger("tallygate.exchange")
 
 Estimate = Callable[[str, Any, str], TokenCounts]
 """(provider model, request body, text that came) → counts by the model's tokenizer."""
@@ -56,14 +58,15 @@ class Exchange:
     tenant: Tenant
     key: ApiKey
     headers: Mapping[bytes, bytes]
-    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    request_id: str
     wire: Wire = field(init=False)
     model: str = ""
     stream: bool = False
     body: Mapping[str, Any] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     first_chunk: float | None = None
-    admitted: bool = False
+    broke_off: bool = False
+    """The client was told of an error in the middle of a stream."""
     finished: UsageEvent | None = None
 
     def __post_init__(self) -> None:
@@ -71,7 +74,6 @@ class Exchange:
 
     def admit(self) -> None:
         """Write the admit line: a provider may be called from now on."""
-        self.admitted = True
         line = AdmitLine(
             request_id=self.request_id,
             tenant_id=self.tenant.tenant_id,
@@ -97,10 +99,10 @@ class Exchange:
     def _event(self, http_status: int, error: str | None, cancelled: bool) -> UsageEvent:
         now = self.emitter.clock.now()
         call = self._served_by(http_status)
-        counts, estimated = self._counts(call)
-        broke_off = call is not None and not call.ended
+        counts, estimated = self._counts(call, cancelled=cancelled)
+        broke_off = self.broke_off or (not call.whole if call is not None else self._failed())
         status: Status = "cancelled" if cancelled else "success"
-        if not cancelled and (http_status >= 400 or call is None or broke_off) and http_status != CLIENT_GONE:
+        if not cancelled and (http_status >= 400 or broke_off):
             status = "failure"
         served = self._served_model(call)
         price = served.price_at(now) if served else None
@@ -149,31 +151,65 @@ class Exchange:
         """The call whose answer the client got, or would have got; None when there is none to bill."""
         if http_status >= 400 and http_status != CLIENT_GONE:
             return None
-        last = self.wire.calls[-1] if self.wire.calls else None
-        return last if last is not None and last.succeeded else None
+        if not self.wire.calls:
+            return self._unseen()
+        last = self.wire.calls[-1]
+        return last if last.succeeded else None
 
-    def _counts(self, call: Call | None) -> tuple[TokenCounts, bool]:
+    def _failed(self) -> bool:
+        """Whether providers were asked and none answered."""
+        return bool(self.wire.calls) and self.endpoint.name != _COUNT_ONLY
+
+    def _unseen(self) -> Call | None:
+        """An answer that no watched call can have brought: metered by what went to the client."""
+        if not self.wire.passed.size or self.endpoint.name == _COUNT_ONLY:
+            return None
+        log.error("answered without a call that was seen", extra={"fields": {"model": self.model}})
+        passed = self.wire.passed
+        passed.content_type = "text/event-stream" if self.stream else "application/json"
+        asked = self.emitter.catalogue.models.get(self.model)
+        passed.provider_model = asked.provider_model if asked else None
+        return passed
+
+    def _counts(self, call: Call | None, *, cancelled: bool) -> tuple[TokenCounts, bool]:
         """What to bill, and whether it is an estimate."""
-        if call is None or self.endpoint.name == _COUNT_ONLY:
+        if self.endpoint.name == _COUNT_ONLY:
             return TokenCounts(), False
+        if call is None:  # a provider that was asked may charge for what nobody will ever see
+            return TokenCounts(), cancelled and bool(self.wire.calls)
         body = call.body
-        reported = usage.from_answer(call.content_type, body)
+        reported = usage.from_answer(call.content_type, body, truncated=call.truncated)
         if reported is not None:
             return reported, False
         text = usage.text_of_answer(call.content_type, body)
-        estimate = self.emitter.estimate(call.provider_model or self.model, self.body, text)
-        prompt = usage.prompt_reported(body) if "event-stream" in call.content_type else None
+        if not text and not call.whole:  # a failure without output is not billed
+            return TokenCounts(), cancelled
+        estimate = self._estimate(call, text)
+        prompt = usage.prompt_reported(body) if call.streamed else None
         if prompt is not None:
             return TokenCounts(prompt.input, prompt.cached_input, prompt.cache_write, estimate.output), True
         return estimate, True
 
+    def _estimate(self, call: Call, text: str) -> TokenCounts:
+        try:
+            return self.emitter.estimate(call.provider_model or self.model, self.body, text)
+        except Exception as error:
+            log.error("the tokenizer failed", exc_info=error)
+            prompt = len(usage.texts_of(list(self.body.values())).encode())
+            return TokenCounts(
+                input=max(1, prompt // _BYTES_PER_TOKEN), output=len(text.encode()) // _BYTES_PER_TOKEN
+            )
+
     def _served_model(self, call: Call | None) -> Model | None:
         """The catalogue entry that served: the model asked for, or one of its fallbacks."""
-        asked = self.emitter.catalogue.models.get(self.model)
+        models = self.emitter.catalogue.models
+        asked = models.get(self.model)
         if asked is None or call is None:
             return None
-        entries = [asked, *(self.emitter.catalogue.models[name] for name in asked.fallbacks)]
-        return next((entry for entry in entries if entry.provider_model == call.provider_model), None)
+        entries = [asked, *(models[name] for name in asked.fallbacks)]
+        same = [entry for entry in entries if entry.provider_model == call.provider_model]
+        bases = [entry for entry in same if entry.api_base and call.url.startswith(entry.api_base)]
+        return next(iter(bases or same), None)
 
     def _trace(self) -> str | None:
         """The trace that the platform opened for this request."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-from proxy.gateway import App
+from proxy.asgi import App, Message, Receive, Scope, Send
 from proxy.output import take_over_loggers
 from proxy.settings import CallbackFault
 from proxy.usage import texts_of
@@ -26,7 +26,15 @@ _ENVIRONMENT: Final = {
     "DISABLE_ADMIN_UI": "True",
     "NO_DOCS": "True",
     "NO_REDOC": "True",
+    "MAX_IMAGE_URL_DOWNLOAD_SIZE_MB": "0",  # the gateway fetches nothing from addresses that tenants name
+    # LiteLLM waits between attempts, and once more after the last one.
+    "INITIAL_RETRY_DELAY": "0.2",
+    "MAX_RETRY_DELAY": "2",
+    "JITTER": "0.2",
+    "DEFAULT_MAX_RETRIES": "0",  # embeddings take our 0 for "not set", and would retry this often
 }
+_MOST_COUNTED: Final = 200_000
+"""Characters that a tokenizer counts: about a tenth of a second."""
 _HTTP_CLIENT_KEYS: Final = "async_httpx_client"
 _PROMPTS: Final = ("messages", "system", "input", "instructions", "prompt", "tools", "functions")
 
@@ -49,9 +57,10 @@ def configuration(catalogue: Catalogue, master_key: str) -> dict[str, Any]:
             "disable_spend_logs": True,
             "disable_error_logs": True,
             "allow_requests_on_db_unavailable": True,
+            "disable_model_info_refresh": True,  # lists the providers' models, at start and for ever
         },
+        # Fallbacks come with each request: they depend on what its tenant may use.
         "router_settings": {
-            "fallbacks": [{m.name: list(m.fallbacks)} for m in catalogue.models.values() if m.fallbacks],
             "disable_cooldowns": True,  # one tenant's failures must not turn others away
             "retry_after": 0,
         },
@@ -85,15 +94,15 @@ def _litellm_provider(model: Model) -> str:
 
 
 def load(catalogue: Catalogue, master_key: str, callback_fault: CallbackFault) -> App:
-    """Import LiteLLM's proxy and point it at a private configuration file; its ASGI application.
+    """Import LiteLLM's proxy, configured; its ASGI application.
 
     Imports are most of a cold start; without garbage collection they take a fifth less.
     """
     os.environ.update(_ENVIRONMENT)
-    folder = Path(tempfile.mkdtemp(prefix="tallygate-"))
-    path = folder / "litellm.yaml"  # JSON is YAML
-    path.write_text(json.dumps(configuration(catalogue, master_key)))
-    os.environ["CONFIG_FILE_PATH"] = str(path)
+    descriptor, path = tempfile.mkstemp(prefix="tallygate-", suffix=".yaml")  # JSON is YAML
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(configuration(catalogue, master_key), file)
+    os.environ["CONFIG_FILE_PATH"] = path
     gc.disable()
     from litellm.proxy import proxy_server
 
@@ -103,12 +112,28 @@ def load(catalogue: Catalogue, master_key: str, callback_fault: CallbackFault) -
     take_over_loggers()
     _listen_on_the_wire()
     if callback_fault:
-        import litellm
+        from proxy.faulty_callback import install
 
-        from proxy.faulty_callback import FaultyCallback
+        install(callback_fault)
+    return _forgetting(cast("App", proxy_server.app), path)
 
-        litellm.callbacks.append(FaultyCallback(callback_fault))
-    return cast("App", proxy_server.app)
+
+def _forgetting(app: App, path: str) -> App:
+    """The application, which removes its configuration file once it has started."""
+
+    async def forgetting(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+
+        async def watched(message: Message) -> None:
+            if message["type"].startswith("lifespan.startup."):
+                Path(path).unlink(missing_ok=True)
+            await send(message)
+
+        await app(scope, receive, watched)
+
+    return forgetting
 
 
 def _listen_on_the_wire() -> None:
@@ -142,10 +167,16 @@ def new_master_key() -> str:
 
 def estimate(provider_model: str, body: Mapping[str, Any], text: str) -> TokenCounts:
     """Counts by LiteLLM's tokenizer for the model, from the request's body and the text that came."""
-    import litellm
-
     prompt = texts_of([body.get(name) for name in _PROMPTS])
     return TokenCounts(
-        input=max(1, litellm.token_counter(model=provider_model, text=prompt)),
-        output=litellm.token_counter(model=provider_model, text=text) if text else 0,
+        input=max(1, _count(provider_model, prompt)), output=_count(provider_model, text) if text else 0
     )
+
+
+def _count(provider_model: str, text: str) -> int:
+    """Tokens of a text; of a long one's beginning, in proportion: other requests wait meanwhile."""
+    import litellm
+
+    counted = text[:_MOST_COUNTED]
+    tokens: int = litellm.token_counter(model=provider_model, text=counted)
+    return tokens if counted == text else -(-tokens * len(text) // len(counted))

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final
 
-OWN_LOGGERS: Final = "tallygate"
-"""Only what these loggers say is written as it is said."""
+SPEAKING_LOGGERS: Final = frozenset({"tallygate", "uvicorn"})
+"""Only what these say is written as it is said: the server's words name ports and tasks, never a request."""
 _SEVERITIES: Final = {"WARN": "WARNING", "FATAL": "CRITICAL"}
 
 
@@ -49,7 +49,7 @@ def claim() -> tuple[Lines, Lines]:
     os.close(writing)
     threading.Thread(target=_count_prints, args=(reading, stderr), daemon=True).start()
     logging.basicConfig(handlers=[_Redacting(stderr)], level=logging.WARNING, force=True)
-    logging.getLogger(OWN_LOGGERS).setLevel(logging.INFO)
+    logging.getLogger("tallygate").setLevel(logging.INFO)
     sys.excepthook = lambda kind, error, tb: _log_exception(stderr, kind, tb)
     threading.excepthook = lambda args: _log_exception(stderr, args.exc_type, args.exc_traceback)
     return stdout, stderr
@@ -73,11 +73,11 @@ class _Redacting(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         severity = _SEVERITIES.get(record.levelname, record.levelname)
         line: dict[str, Any] = {"severity": severity, "logger": record.name}
-        if record.name.split(".")[0] == OWN_LOGGERS:
+        if record.name.split(".")[0] in SPEAKING_LOGGERS:
             line |= {"message": record.getMessage(), **getattr(record, "fields", {})}
         else:
             line |= {"event": "library_log", "at": f"{record.module}:{record.lineno}"}
-        if record.exc_info and record.exc_info[0]:
+        if isinstance(record.exc_info, tuple) and record.exc_info[0]:
             line |= _origin(record.exc_info[0], record.exc_info[2])
         self._lines.write(line)
 

@@ -54,6 +54,9 @@ STANDARD_TIERS: Final = frozenset({"default", "standard_only"})
 _CLIENT_TOOLS: Final = ("function", "custom", "bash_", "text_editor_", "computer_", "memory_")
 """Tools that the client runs; the others run at the provider and are charged by use."""
 _MESSAGE_METADATA: Final = frozenset({"user_id"})
+_DEEPEST: Final = 100
+"""Levels of nesting; deeper ones would end in the stack of whoever walks them."""
+_MOST_ANSWERS: Final = 128
 
 
 def checked(endpoint: str, body: Any) -> dict[str, Any]:
@@ -64,6 +67,8 @@ def checked(endpoint: str, body: Any) -> dict[str, Any]:
     """
     if not isinstance(body, dict):
         raise ApiError(400, "invalid_request", "the body must be a JSON object")
+    if _too_deep(body):
+        raise ApiError(400, "invalid_request", f"the body is nested deeper than {_DEEPEST} levels")
     for problem in _problems(endpoint, body):
         raise ApiError(400, "invalid_request", problem)
     if endpoint == "responses" or "store" in body:  # responses are stored unless told otherwise
@@ -78,16 +83,26 @@ def _problems(endpoint: str, body: Mapping[str, Any]) -> Iterator[str]:
         yield f"unsupported parameter {names}: leave it out"
     if not isinstance(body.get("model"), str):
         yield "model must be a string: name one that GET /v1/models lists"
+    messages = body.get("messages")
+    if messages is not None and not (
+        isinstance(messages, list) and all(isinstance(message, dict) for message in messages)
+    ):
+        yield "messages must be a list of objects"
+    for name in ("input", "prompt"):
+        if not isinstance(body.get(name, ""), str | list):
+            yield f"{name} must be a text or a list"
     if not isinstance(body.get("stream", False), bool):
         yield "stream must be true or false"
     for name in ("max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of"):
         value = body.get(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             yield f"{name} must be a whole number of at least 1"
+        elif name in ("n", "best_of") and value is not None and value > _MOST_ANSWERS:
+            yield f"{name} must be at most {_MOST_ANSWERS}"
     if not isinstance(body.get("stream_options") or {}, dict):
         yield "stream_options must be an object"
     tier = body.get("service_tier")
-    if tier is not None and tier not in STANDARD_TIERS:
+    if tier is not None and not (isinstance(tier, str) and tier in STANDARD_TIERS):
         yield "service_tier is not priced here: leave it out"
     if "metadata" in body:
         metadata = body["metadata"]
@@ -96,6 +111,20 @@ def _problems(endpoint: str, body: Mapping[str, Any]) -> Iterator[str]:
     yield from _tool_problems(body.get("tools"))
     if _has_long_cache(body):
         yield "a prompt cache of one hour is not priced here: leave ttl out"
+
+
+def _too_deep(body: Any) -> bool:
+    level = [body]
+    for _ in range(_DEEPEST):
+        level = [
+            part
+            for value in level
+            for part in (value.values() if isinstance(value, dict) else value)
+            if isinstance(part, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _tool_problems(tools: Any) -> Iterator[str]:

@@ -41,8 +41,10 @@ ENDPOINTS: Final = (
     Endpoint("messages", "anthropic", _CHAT),
     Endpoint("messages/count_tokens", "anthropic", _CHAT),
 )
-OWN_PATHS: Final = ("/health", "/ready", "/v1/usage")
-"""Answered by the gateway itself, without a version prefix of their own."""
+PROBES: Final = ("/health", "/ready")
+"""Answered as soon as the process listens, without asking the database or a provider."""
+USAGE_PATH: Final = "/v1/usage"
+"""The tenant's own usage: on the list, answered with 404 until it is built."""
 MODELS_PATHS: Final = ("/models", "/v1/models")
 
 BY_PATH: Final[Mapping[str, Endpoint]] = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
 
+from proxy.wire import on_loopback
 from tallygate.appdb import Database, open_database
 from tallygate.catalogue import Catalogue, load_catalogue
 from tallygate.clock import Clock, SystemClock, clock_from
@@ -14,6 +15,7 @@ from tallygate.schemas import ConfigurationError
 from tallygate.settings import Environment
 
 CallbackFault = Literal["", "raise", "never", "late"]
+_NO_FAULT: Final[CallbackFault] = ""
 _MIB: Final = 2**20
 
 
@@ -32,6 +34,9 @@ class Settings:
     concurrency: int
     """Requests that the platform sends to one instance at once."""
     tenant_share_percent: int
+    grace_seconds: int
+    """How long running requests may take after SIGTERM: Cloud Run kills after ten seconds, and two are kept
+    for what was used and spent to be written."""
     callback_fault: CallbackFault
     """Adds a broken LiteLLM callback, to show that billing does not depend on one."""
 
@@ -53,6 +58,11 @@ def read_settings() -> Settings:
         except ConfigurationError as error:
             environment.add_problems(list(error.problems))
     environment.add_problems(_missing_keys(catalogue))
+    fault = environment.parsed("TALLYGATE_FAULT_CALLBACK", _callback_fault, default="", empty=_NO_FAULT)
+    if fault and not all(on_loopback(model.api_base) for model in catalogue.models.values()):
+        environment.add_problems(
+            ["TALLYGATE_FAULT_CALLBACK: only for doubles: every model's api_base must be on this machine"]
+        )
     database = environment.parsed(
         "TALLYGATE_APP_DATABASE", lambda text: open_database(text, project_id=project_id), empty=None
     )
@@ -69,7 +79,8 @@ def read_settings() -> Settings:
         tenant_share_percent=environment.number(
             "TALLYGATE_TENANT_SHARE_PERCENT", default=50, minimum=1, maximum=100
         ),
-        callback_fault=environment.parsed("TALLYGATE_FAULT_CALLBACK", _callback_fault, default="", empty=""),
+        callback_fault=fault,
+        grace_seconds=environment.number("TALLYGATE_GRACE_SECONDS", default=8, minimum=1, maximum=3600),
     )
     environment.check()
     return settings

@@ -7,20 +7,25 @@ Anthropic counts disjointly: ``input_tokens`` holds neither cache reads nor cach
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from tallygate.records import TokenCounts
 
 _USAGE: Final = b'"usage"'
+_USAGE_KEY: Final = re.compile(rb'(?<!\\)"usage"\s*:\s*(?=\{)')
 _NO_TEXT: Final = frozenset({"role", "type", "id", "image_url", "source", "input_audio", "file"})
 
 
-def from_answer(content_type: str, body: bytes) -> TokenCounts | None:
-    """The counts that an answer reports; None when it reports none (or nothing usable)."""
+def from_answer(content_type: str, body: bytes, *, truncated: bool = False) -> TokenCounts | None:
+    """The counts that an answer reports; None when it reports none (or nothing usable).
+
+    ``truncated``: the body is the end of an answer that was too large to keep; usage stands there.
+    """
     if "event-stream" in content_type:
         return _from_events(body)
-    usage = _usage_of(_json(body))
+    usage = _last_usage(body) if truncated else _usage_of(_json(body))
     return None if usage is None else counts(usage)
 
 
@@ -49,7 +54,7 @@ def counts(usage: Mapping[str, Any]) -> TokenCounts | None:
 def text_of_answer(content_type: str, body: bytes) -> str:
     """The visible text of an answer, or of as much of a stream as came: what an estimate counts."""
     if "event-stream" in content_type:
-        return "".join(_texts(event) for event in _events(body))
+        return "".join(_texts(event) for event in _events(body) if not _repeats(event))
     return _texts(_json(body))
 
 
@@ -102,6 +107,18 @@ def _from_events(body: bytes) -> TokenCounts | None:
     return counted if counted is not None and counted.total else None
 
 
+def _last_usage(body: bytes) -> Mapping[str, Any] | None:
+    """The last usage object in a piece of JSON. Inside a text its name's quotes would be escaped."""
+    ends = [found.end() for found in _USAGE_KEY.finditer(body)]
+    if not ends:
+        return None
+    try:
+        usage, _ = json.JSONDecoder().raw_decode(body[ends[-1] :].decode(errors="replace"))
+    except ValueError:
+        return None
+    return usage if isinstance(usage, Mapping) else None
+
+
 def _usage_of(content: Any) -> Mapping[str, Any] | None:
     if not isinstance(content, Mapping):
         return None
@@ -118,6 +135,12 @@ def _events(body: bytes, only: bytes = b"") -> Iterator[Mapping[str, Any]]:
             event = _json(line[len(b"data:") :])
             if isinstance(event, Mapping):
                 yield event
+
+
+def _repeats(event: Mapping[str, Any]) -> bool:
+    """Whether an event of a response says again what its deltas have said."""
+    kind = str(event.get("type", ""))
+    return kind.startswith("response.") and not kind.endswith(".delta")
 
 
 def _texts(value: Any) -> str:

@@ -9,6 +9,7 @@ It is reached through two settings that LiteLLM offers (``litellm.aclient_sessio
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -21,8 +22,17 @@ REQUEST_ID_HEADER: Final = "x-tallygate-request-id"
 MOST_BYTES: Final = 16 * 2**20
 """Kept of one answer; beyond it the end is kept, where usage stands."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-_END_MARKS: Final = (b"data: [DONE]", b"event: message_stop", b"event: response.completed")
-"""What ends a stream; LiteLLM reads no further than the first."""
+STREAM_END: Final = re.compile(
+    rb"(?:^|\n)(?:data: ?\[DONE\]|event: ?message_stop\b|"
+    rb"event: ?response\.(?:completed|incomplete|failed)\b|"
+    rb'data: ?\{"type": ?"response\.(?:completed|incomplete|failed)")'
+)
+"""What ends a stream of either API, at the start of a line, where no text of a model can stand.
+
+LiteLLM reads no further than OpenAI's mark.
+"""
+_TAIL_BYTES: Final = 2**20
+"""The last event of a response holds the whole answer."""
 _MODEL: Final = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
 
 
@@ -31,20 +41,29 @@ class Call:
     """One call to a provider."""
 
     provider_model: str | None
+    url: str = ""
     status: int | None = None
     """None: no answer came."""
     content_type: str = ""
     complete: bool = False
     """The answer came to its end."""
     size: int = 0
-    _chunks: list[bytes] = field(default_factory=list)
+    """Bytes that are kept."""
+    is_object: bool = False
+    """The answer began as a JSON object does."""
+    truncated: bool = False
+    """The beginning was dropped: the answer is larger than what is kept."""
+    _chunks: deque[bytes] = field(default_factory=deque)
 
     def add(self, chunk: bytes) -> None:
         """Keep a piece of the answer."""
+        if not self.size:
+            self.is_object = chunk.lstrip()[:1] == b"{"
         self.size += len(chunk)
         self._chunks.append(chunk)
-        if self.size > MOST_BYTES and len(self._chunks) > 1:
-            self.size -= len(self._chunks.pop(0))
+        while self.size > MOST_BYTES and len(self._chunks) > 1:
+            self.truncated = True
+            self.size -= len(self._chunks.popleft())
 
     @property
     def body(self) -> bytes:
@@ -52,12 +71,16 @@ class Call:
         return b"".join(self._chunks)
 
     @property
-    def ended(self) -> bool:
-        """Whether the answer was complete: read to its end, or to the mark after which nothing follows."""
-        if self.complete:
-            return True
-        tail = b"".join(self._chunks[-3:])
-        return any(mark in tail for mark in _END_MARKS)
+    def whole(self) -> bool:
+        """Whether the answer is one of the API's and came to its end: a stream with its mark, or JSON."""
+        if not self.streamed:
+            return self.complete and self.is_object
+        return STREAM_END.search(self.body[-_TAIL_BYTES:]) is not None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer is a stream of events."""
+        return "event-stream" in self.content_type
 
     @property
     def succeeded(self) -> bool:
@@ -71,6 +94,8 @@ class Wire:
 
     request_id: str
     calls: list[Call] = field(default_factory=list)
+    passed: Call = field(default_factory=lambda: Call(None, status=200))
+    """What LiteLLM answered without any call that was seen here: nothing is served unmetered."""
 
 
 current: ContextVar[Wire | None] = ContextVar("wire", default=None)
@@ -88,10 +113,10 @@ class Tap(httpx.AsyncBaseTransport):
         wire = current.get()
         if wire is None:
             return await self._inner.handle_async_request(request)
-        call = Call(_model_of(request))
+        call = Call(_model_of(request), str(request.url))
         wire.calls.append(call)
         request.headers["accept-encoding"] = "identity"  # the bytes are read here, before any decoding
-        if request.url.host in _LOOPBACK:
+        if on_loopback(call.url):
             request.headers[REQUEST_ID_HEADER] = wire.request_id
         response = await self._inner.handle_async_request(request)
         call.status = response.status_code
@@ -111,13 +136,35 @@ class _Watched(httpx.AsyncByteStream):
         self._call = call
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._inner:
-            self._call.add(chunk)
-            yield chunk
+        try:
+            async for chunk in self._inner:
+                self._call.add(chunk)
+                yield chunk
+        except httpx.TransportError:
+            if rest := _unread(self._inner):
+                self._call.add(rest)
+                yield rest
+            raise
         self._call.complete = True
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _unread(stream: httpx.AsyncByteStream) -> bytes:
+    """What had come when the connection broke: aiohttp raises before it hands that out.
+
+    Private parts of LiteLLM's transport and of aiohttp; without them nothing is lost but these bytes. A test
+    of a broken stream fails when they change.
+    """
+    content = getattr(getattr(stream, "_aiohttp_response", None), "content", None)
+    read = getattr(content, "_read_nowait", None)
+    return bytes(read(-1)) if read is not None and getattr(content, "_buffer", None) else b""
+
+
+def on_loopback(url: str | None) -> bool:
+    """Whether an address is on this machine: that of a double."""
+    return url is not None and httpx.URL(url).host in _LOOPBACK
 
 
 def _model_of(request: httpx.Request) -> str | None:

@@ -38,7 +38,9 @@ def table_schema(name: str) -> list[dict[str, Any]]:
 def views() -> dict[str, str]:
     """The views by name, each after those it reads; ``${raw}`` and ``${ledger}`` stand for the datasets."""
     texts = {path.stem: path.read_text() for path in sorted((MODULE / "sql").glob("*.sql"))}
-    reads = {name: {other for other in _NAMED.findall(text) if other in texts} for name, text in texts.items()}
+    reads = {
+        name: {other for other in _NAMED.findall(text) if other in texts} for name, text in texts.items()
+    }
     return {name: texts[name] for name in TopologicalSorter(reads).static_order()}
 
 

@@ -19,16 +19,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.bigquery.errors import BigQueryError, error_body
-from sandbox.bigquery.errors import STATUS_OF_REASON
+from sandbox.bigquery.errors import STATUS_OF_REASON, BigQueryError, error_body
 from sandbox.bigquery.jobs import Job, Jobs
 from sandbox.bigquery.store import Table, Warehouse, etag
-from sandbox.bigquery.types import RowError, accept_row, schema_to_api, schema_from_api, with_float_timestamps
+from sandbox.bigquery.types import RowError, accept_row, schema_from_api, schema_to_api, with_float_timestamps
 from sandbox.faults import Fault, FaultRegistry
 from tallygate.clock import Clock, rfc3339
 
 FAULTS: Final = frozenset(
-    {"snapshot_overlap", "job_continues_after_client_dies", "late_visibility", "insert_all_partial", "error_500"}
+    {
+        "snapshot_overlap",
+        "job_continues_after_client_dies",
+        "late_visibility",
+        "insert_all_partial",
+        "error_500",
+    }
 )
 DEFAULT_LOCATION: Final = "US"
 MAX_PAGE: Final = 10_000
@@ -60,7 +65,7 @@ class Facade:
         self.jobs.close()
         self.warehouse.close()
 
-    # --- datasets ---------------------------------------------------------------------------------------------
+    # --- datasets ----------------------------------------------------------------------------
 
     def dataset_insert(self, request: Request, body: Answer) -> Answer:
         """``datasets.insert``."""
@@ -109,13 +114,18 @@ class Facade:
         contents = request.query_params.get("deleteContents", "false").lower() == "true"
         self.warehouse.delete_dataset(request.path_params["dataset"], contents=contents)
 
-    # --- tables -----------------------------------------------------------------------------------------------
+    # --- tables ------------------------------------------------------------------------------
 
     def table_insert(self, request: Request, body: Answer) -> Answer:
         """``tables.insert``: a table or a view."""
         dataset = request.path_params["dataset"]
         name = str((body.get("tableReference") or {}).get("tableId", ""))
-        for key in ("externalDataConfiguration", "materializedView", "rangePartitioning", "snapshotDefinition"):
+        for key in (
+            "externalDataConfiguration",
+            "materializedView",
+            "rangePartitioning",
+            "snapshotDefinition",
+        ):
             if body.get(key):
                 raise BigQueryError("notImplemented", f"{key} is not supported here.")
         now = self._milliseconds()
@@ -148,7 +158,16 @@ class Facade:
 
     def table_list(self, request: Request, body: Answer) -> Answer:
         """``tables.list``."""
-        shown = ("kind", "id", "tableReference", "type", "creationTime", "timePartitioning", "clustering", "labels")
+        shown = (
+            "kind",
+            "id",
+            "tableReference",
+            "type",
+            "creationTime",
+            "timePartitioning",
+            "clustering",
+            "labels",
+        )
         tables = [
             {key: table.body[key] for key in shown if key in table.body}
             for table in self.warehouse.tables(request.path_params["dataset"])
@@ -170,10 +189,10 @@ class Facade:
         """``tables.delete``."""
         self.warehouse.delete_table(request.path_params["dataset"], request.path_params["table"])
 
-    # --- rows -------------------------------------------------------------------------------------------------
+    # --- rows --------------------------------------------------------------------------------
 
     def insert_all(self, request: Request, body: Answer) -> Answer:
-        """``tabledata.insertAll``: rows are visible at once, and an ``insertId`` seen lately is not written again."""
+        """``tabledata.insertAll``: visible at once; an ``insertId`` seen lately is not written again."""
         table = self._of(request)
         if table.view_query is not None:
             raise BigQueryError("invalid", f"Cannot add rows to a table of type VIEW: {table.name}")
@@ -188,7 +207,9 @@ class Facade:
         partial = self.faults.take("insert_all_partial", table=name)
         if partial is not None:
             kept = int(len(good) * (1 - float(partial.parameters.get("share", 0.5))))
-            errors += [(number, "backendError", "", "The row could not be written.") for number, _ in good[kept:]]
+            errors += [
+                (number, "backendError", "", "The row could not be written.") for number, _ in good[kept:]
+            ]
             good = good[:kept]
         late = self.faults.take("late_visibility", table=name)
         with self._streaming:
@@ -251,7 +272,7 @@ class Facade:
             answer["pageToken"] = str(start + len(rows))
         return answer
 
-    # --- jobs -------------------------------------------------------------------------------------------------
+    # --- jobs --------------------------------------------------------------------------------
 
     async def job_insert(self, request: Request, body: Answer) -> Answer:
         """``jobs.insert``."""
@@ -327,7 +348,7 @@ class Facade:
             return answer
         if job.error is not None:
             status = STATUS_OF_REASON[job.error["reason"]]
-            raise _Failed(status, dict(job.error))
+            raise _JobError(status, dict(job.error))
         statistics = job.resource["statistics"]["query"]
         answer["cacheHit"] = False
         if job.rows is None:
@@ -345,7 +366,7 @@ class Facade:
             answer["pageToken"] = str(start + len(rows))
         return answer
 
-    # --- sandbox ----------------------------------------------------------------------------------------------
+    # --- sandbox -----------------------------------------------------------------------------
 
     def _milliseconds(self) -> str:
         return str(int(self.clock.now().timestamp() * 1000))
@@ -365,7 +386,7 @@ class Facade:
         return JSONResponse({})
 
 
-class _Failed(BigQueryError):
+class _JobError(BigQueryError):
     """A job's error, answered with its own status."""
 
     def __init__(self, status: int, proto: Answer) -> None:
@@ -398,7 +419,7 @@ def _check_etag(request: Request, body: Mapping[str, Any]) -> None:
         raise BigQueryError("conditionNotMet", "Precondition Failed")
 
 
-Handler = Callable[[Request, Answer], Answer | None | Awaitable[Answer]]
+Handler = Callable[[Request, Answer], Answer | Awaitable[Answer] | None]
 
 
 def create_app(state: Path, clock: Clock, project: str) -> Starlette:
@@ -435,7 +456,10 @@ def create_app(state: Path, clock: Clock, project: str) -> Starlette:
 
     return Starlette(
         routes=[
-            *(Route(path, _endpoint(facade, name, handler), methods=[verb]) for verb, path, name, handler in operations),
+            *(
+                Route(path, _endpoint(facade, name, handler), methods=[verb])
+                for verb, path, name, handler in operations
+            ),
             *facade.faults.routes(),
             Route("/_sandbox/health", facade.health),
             Route("/_sandbox/next", facade.next),

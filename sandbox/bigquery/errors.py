@@ -52,7 +52,9 @@ def error_body(status: int, proto: dict[str, Any]) -> dict[str, Any]:
             "code": status,
             "message": proto["message"],
             "errors": [{"domain": "global", **proto}],
-            "status": {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 409: "ALREADY_EXISTS"}.get(status, "UNKNOWN"),
+            "status": {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 409: "ALREADY_EXISTS"}.get(
+                status, "UNKNOWN"
+            ),
         }
     }
 

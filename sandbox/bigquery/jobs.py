@@ -15,7 +15,13 @@ from typing import Any, Final
 from sandbox.bigquery.errors import BigQueryError
 from sandbox.bigquery.store import Outcome, Warehouse
 from sandbox.bigquery.translate import Statement, translate
-from sandbox.bigquery.types import Field, field_from_parameter, parameter_value, schema_from_api, schema_to_api
+from sandbox.bigquery.types import (
+    Field,
+    field_from_parameter,
+    parameter_value,
+    schema_from_api,
+    schema_to_api,
+)
 from sandbox.faults import FaultRegistry
 from tallygate.clock import Clock
 
@@ -33,7 +39,10 @@ _KNOWN_OPTIONS: Final = frozenset(
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS jobs (
-  number INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT UNIQUE NOT NULL, resource TEXT NOT NULL, done INTEGER NOT NULL
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  job_id TEXT UNIQUE NOT NULL,
+  resource TEXT NOT NULL,
+  done INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS pages (
   job_id TEXT NOT NULL, first_row INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (job_id, first_row)
@@ -199,14 +208,15 @@ class Jobs:
             return []
         found = self._execute(
             "SELECT first_row, body FROM pages WHERE job_id = ? AND first_row < ? AND first_row >= "
-            "COALESCE((SELECT MAX(first_row) FROM pages WHERE job_id = ? AND first_row <= ?), 0) ORDER BY first_row",
+            "COALESCE((SELECT MAX(first_row) FROM pages WHERE job_id = ? AND first_row <= ?), 0) "
+            "ORDER BY first_row",
             [job.job_id, start + count, job.job_id, start],
         )
         rows = [one for _, body in found for one in json.loads(body)]
         skipped = start - (found[0][0] if found else start)
         return rows[skipped : skipped + count]
 
-    # --- running ----------------------------------------------------------------------------------------------
+    # --- running -----------------------------------------------------------------------------
 
     def _run(self, job: Job) -> None:
         query = job.resource["configuration"]["query"]
@@ -216,14 +226,17 @@ class Jobs:
         statement: Statement | None = None
         try:
             fields = tuple(
-                field_from_parameter(p["name"], p["parameterType"]) for p in query.get("queryParameters") or ()
+                field_from_parameter(p["name"], p["parameterType"])
+                for p in query.get("queryParameters") or ()
             )
             statement = translate(query["query"], self._warehouse.project, fields)
             outcome = self._carry_out(job, statement, bound_values(statement, fields, query))
         except BigQueryError as error:
             self._finish(job, statement, error=error)
         except Exception as error:  # noqa: BLE001 - a job never stays RUNNING: the client would wait for ever
-            self._finish(job, statement, error=BigQueryError("internalError", f"{type(error).__name__}: {error}"))
+            self._finish(
+                job, statement, error=BigQueryError("internalError", f"{type(error).__name__}: {error}")
+            )
         else:
             self._finish(job, statement, outcome=outcome)
 
@@ -288,7 +301,9 @@ class Jobs:
             extra = {"_schema": schema_to_api(outcome.schema), "_rows": outcome.rows}
         statistics = {**job.resource["statistics"], "endTime": self._milliseconds(), "query": query}
         resource = {**job.resource, **extra, "status": status, "statistics": statistics}
-        self._execute("UPDATE jobs SET resource = ?, done = 1 WHERE job_id = ?", [json.dumps(resource), job.job_id])
+        self._execute(
+            "UPDATE jobs SET resource = ?, done = 1 WHERE job_id = ?", [json.dumps(resource), job.job_id]
+        )
 
 
 def _query_options(configuration: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,6 +3,8 @@
 Everything that changes is one DuckDB transaction, so that a kill at any moment leaves the whole or nothing.
 """
 
+# ruff: noqa: S608 - identifiers are quoted and come from checked names; values are parameters
+
 from __future__ import annotations
 
 import hashlib
@@ -103,11 +105,12 @@ class Warehouse:
             f"CREATE TABLE IF NOT EXISTS {_SYSTEM}.statements (job_id VARCHAR, affected BIGINT)"
         )
         self._root.execute(
-            f"CREATE TABLE IF NOT EXISTS {_SYSTEM}.late (dataset VARCHAR, name VARCHAR, rows VARCHAR, due DOUBLE)"
+            f"CREATE TABLE IF NOT EXISTS {_SYSTEM}.late "
+            "(dataset VARCHAR, name VARCHAR, rows VARCHAR, due DOUBLE)"
         )
         self._read_next_due()
-        datasets = self._root.execute(f"SELECT id, body FROM {_SYSTEM}.datasets").fetchall()  # noqa: S608
-        tables = self._root.execute(f"SELECT dataset, name, body FROM {_SYSTEM}.tables").fetchall()  # noqa: S608
+        datasets = self._root.execute(f"SELECT id, body FROM {_SYSTEM}.datasets").fetchall()
+        tables = self._root.execute(f"SELECT dataset, name, body FROM {_SYSTEM}.tables").fetchall()
         self._datasets: dict[str, dict[str, Any]] = {id_: json.loads(body) for id_, body in datasets}
         self._tables: dict[Key, Table] = {(d, n): Table(d, n, json.loads(body)) for d, n, body in tables}
 
@@ -138,7 +141,7 @@ class Warehouse:
                 self._local.connection = None  # DuckDB has ended the transaction itself; start afresh
             raise
 
-    # --- datasets ---------------------------------------------------------------------------------------------
+    # --- datasets ----------------------------------------------------------------------------
 
     def datasets(self) -> list[dict[str, Any]]:
         """All datasets, by id."""
@@ -168,7 +171,8 @@ class Warehouse:
             with self.transaction() as connection:
                 connection.execute(f"CREATE SCHEMA {quoted(dataset)}")
                 connection.execute(
-                    f"INSERT INTO {_SYSTEM}.datasets VALUES (?, ?)", [dataset, json.dumps(body)]  # noqa: S608
+                    f"INSERT INTO {_SYSTEM}.datasets VALUES (?, ?)",
+                    [dataset, json.dumps(body)],
                 )
             self._datasets[dataset] = body
 
@@ -178,7 +182,8 @@ class Warehouse:
             self.dataset(dataset)
             with self.transaction() as connection:
                 connection.execute(
-                    f"UPDATE {_SYSTEM}.datasets SET body = ? WHERE id = ?", [json.dumps(body), dataset]  # noqa: S608
+                    f"UPDATE {_SYSTEM}.datasets SET body = ? WHERE id = ?",
+                    [json.dumps(body), dataset],
                 )
             self._datasets[dataset] = body
 
@@ -196,13 +201,13 @@ class Warehouse:
                 raise BigQueryError("resourceInUse", message)
             with self.transaction() as connection:
                 connection.execute(f"DROP SCHEMA {quoted(dataset)} CASCADE")
-                connection.execute(f"DELETE FROM {_SYSTEM}.tables WHERE dataset = ?", [dataset])  # noqa: S608
-                connection.execute(f"DELETE FROM {_SYSTEM}.datasets WHERE id = ?", [dataset])  # noqa: S608
+                connection.execute(f"DELETE FROM {_SYSTEM}.tables WHERE dataset = ?", [dataset])
+                connection.execute(f"DELETE FROM {_SYSTEM}.datasets WHERE id = ?", [dataset])
             for table in inside:
                 del self._tables[table.dataset, table.name]
             del self._datasets[dataset]
 
-    # --- tables and views -------------------------------------------------------------------------------------
+    # --- tables and views --------------------------------------------------------------------
 
     def tables(self, dataset: str) -> list[Table]:
         """A dataset's tables and views, by name."""
@@ -225,7 +230,7 @@ class Warehouse:
         """Make a table or a view from its REST resource.
 
         Raises:
-            BigQueryError: ``duplicate``, ``notFound`` for the dataset, ``invalidQuery`` for a view's statement.
+            BigQueryError: ``duplicate``; ``notFound`` (the dataset); ``invalidQuery`` (a view's statement).
         """
         with self._lock:
             self.dataset(dataset)
@@ -236,7 +241,7 @@ class Warehouse:
             with self.transaction() as connection:
                 table = self._define(connection, table)
                 connection.execute(
-                    f"INSERT INTO {_SYSTEM}.tables VALUES (?, ?, ?)",  # noqa: S608
+                    f"INSERT INTO {_SYSTEM}.tables VALUES (?, ?, ?)",
                     [dataset, name, json.dumps(table.body)],
                 )
             self._tables[dataset, name] = table
@@ -263,13 +268,9 @@ class Warehouse:
             else quoted(f.name)
             for f in schema
         )
-        connection.execute(
-            f"CREATE OR REPLACE VIEW {table.path} AS SELECT {columns} FROM ({statement.sql})"  # noqa: S608
-        )
+        connection.execute(f"CREATE OR REPLACE VIEW {table.path} AS SELECT {columns} FROM ({statement.sql})")
         described = {field.name: field.description for field in table.schema}
-        schema = tuple(
-            Field(f.name, f.type, f.mode, f.fields, described.get(f.name)) for f in schema
-        )
+        schema = tuple(Field(f.name, f.type, f.mode, f.fields, described.get(f.name)) for f in schema)
         return Table(table.dataset, table.name, {**table.body, "schema": schema_to_api(schema)})
 
     def change_table(self, dataset: str, name: str, body: dict[str, Any]) -> Table:
@@ -299,7 +300,7 @@ class Warehouse:
 
     def _store(self, connection: duckdb.DuckDBPyConnection, table: Table) -> None:
         connection.execute(
-            f"UPDATE {_SYSTEM}.tables SET body = ? WHERE dataset = ? AND name = ?",  # noqa: S608
+            f"UPDATE {_SYSTEM}.tables SET body = ? WHERE dataset = ? AND name = ?",
             [json.dumps(table.body), table.dataset, table.name],
         )
 
@@ -329,17 +330,18 @@ class Warehouse:
             with self.transaction() as connection:
                 connection.execute(f"DROP {kind} {table.path}")
                 connection.execute(
-                    f"DELETE FROM {_SYSTEM}.tables WHERE dataset = ? AND name = ?", [dataset, name]  # noqa: S608
+                    f"DELETE FROM {_SYSTEM}.tables WHERE dataset = ? AND name = ?",
+                    [dataset, name],
                 )
             del self._tables[dataset, name]
 
     def row_count(self, table: Table) -> int:
         """Rows of a table."""
-        found = self.connection.execute(f"SELECT COUNT(*) FROM {table.path}").fetchone()  # noqa: S608
+        found = self.connection.execute(f"SELECT COUNT(*) FROM {table.path}").fetchone()
         assert found is not None
         return int(found[0])
 
-    # --- statements -------------------------------------------------------------------------------------------
+    # --- statements --------------------------------------------------------------------------
 
     def check_tables(self, statement: Statement) -> None:
         """That the tables of a statement exist and that its target may be written.
@@ -355,12 +357,14 @@ class Warehouse:
     def _describe(
         self, connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any]
     ) -> tuple[Field, ...]:
-        described = _run(connection, f"SELECT * FROM ({sql}) LIMIT 0", values).description  # noqa: S608
+        described = _run(connection, f"SELECT * FROM ({sql}) LIMIT 0", values).description
         schema = tuple(field_from_duck(column[0], column[1]) for column in described or ())
         names = [field.name.lower() for field in schema]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise invalid_query(f"Duplicate column names in the result are not supported. Found duplicate(s): {twice}")
+            raise invalid_query(
+                f"Duplicate column names in the result are not supported. Found duplicate(s): {twice}"
+            )
         return schema
 
     def query(
@@ -372,7 +376,7 @@ class Warehouse:
         with self.transaction() as connection:
             schema = self._describe(connection, statement.sql, values)
             columns = ", ".join(f"CAST({quoted(f.name)} AS {output_type(f)})" for f in schema)
-            found = _run(connection, f"SELECT {columns} FROM ({statement.sql})", values)  # noqa: S608
+            found = _run(connection, f"SELECT {columns} FROM ({statement.sql})", values)
             rows = 0
             while chunk := _fetch(found):
                 page([row(schema, values_) for values_ in chunk])
@@ -394,20 +398,22 @@ class Warehouse:
         self.check_tables(statement)
         self._check_partition_filters(statement, values)
         with self.transaction() as connection:
-            connection.execute(f"SELECT 1 FROM {_SYSTEM}.statements LIMIT 0").fetchall()  # noqa: S608
+            connection.execute(f"SELECT 1 FROM {_SYSTEM}.statements LIMIT 0").fetchall()
             if between is not None:
                 between()
             found = _fetch(_run(connection, statement.sql, values))
             affected = int(found[0][0])
             connection.execute(
-                f"INSERT INTO {_SYSTEM}.statements VALUES (?, ?)", [job_id, affected]  # noqa: S608
+                f"INSERT INTO {_SYSTEM}.statements VALUES (?, ?)",
+                [job_id, affected],
             )
         return Outcome((), 0, affected)
 
     def affected_by(self, job_id: str) -> int | None:
         """Rows that a job's statement has changed, if it was committed."""
         found = self.connection.execute(
-            f"SELECT affected FROM {_SYSTEM}.statements WHERE job_id = ?", [job_id]  # noqa: S608
+            f"SELECT affected FROM {_SYSTEM}.statements WHERE job_id = ?",
+            [job_id],
         ).fetchone()
         return None if found is None else int(found[0])
 
@@ -423,7 +429,7 @@ class Warehouse:
                 self._append(connection, table, json.dumps(list(rows)))
             else:
                 connection.execute(
-                    f"INSERT INTO {_SYSTEM}.late VALUES (?, ?, ?, ?)",  # noqa: S608
+                    f"INSERT INTO {_SYSTEM}.late VALUES (?, ?, ?, ?)",
                     [table.dataset, table.name, json.dumps(list(rows)), due],
                 )
         self._read_next_due()
@@ -434,15 +440,16 @@ class Warehouse:
             return
         with self._lock, self.transaction() as connection:
             late = connection.execute(
-                f"SELECT dataset, name, rows FROM {_SYSTEM}.late WHERE due <= ? ORDER BY due", [now]  # noqa: S608
+                f"SELECT dataset, name, rows FROM {_SYSTEM}.late WHERE due <= ? ORDER BY due",
+                [now],
             ).fetchall()
             for dataset, name, rows in late:
                 self._append(connection, self.table(dataset, name), rows)
-            connection.execute(f"DELETE FROM {_SYSTEM}.late WHERE due <= ?", [now])  # noqa: S608
+            connection.execute(f"DELETE FROM {_SYSTEM}.late WHERE due <= ?", [now])
         self._read_next_due()
 
     def _read_next_due(self) -> None:
-        found = self.connection.execute(f"SELECT MIN(due) FROM {_SYSTEM}.late").fetchone()  # noqa: S608
+        found = self.connection.execute(f"SELECT MIN(due) FROM {_SYSTEM}.late").fetchone()
         self.next_due: float | None = None if found is None else found[0]
 
     def _append(self, connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> None:
@@ -451,7 +458,7 @@ class Warehouse:
         picked = ", ".join(f"r.{quoted(field.name)}" for field in table.schema)
         _run(
             connection,
-            f"INSERT INTO {table.path} ({columns}) "  # noqa: S608
+            f"INSERT INTO {table.path} ({columns}) "
             f"SELECT {picked} FROM (SELECT UNNEST(FROM_JSON($rows, '{structure}')) AS r)",
             {"rows": rows},
         )
@@ -462,11 +469,12 @@ class Warehouse:
             raise BigQueryError("invalid", f"Cannot list a table of type VIEW: {table.dataset}.{table.name}")
         columns = ", ".join(f"CAST({quoted(f.name)} AS {output_type(f)})" for f in table.schema)
         found = self.connection.execute(
-            f"SELECT {columns} FROM {table.path} ORDER BY rowid LIMIT ? OFFSET ?", [count, start]  # noqa: S608
+            f"SELECT {columns} FROM {table.path} ORDER BY rowid LIMIT ? OFFSET ?",
+            [count, start],
         ).fetchall()
         return [row(table.schema, values) for values in found]
 
-    # --- partition filters ------------------------------------------------------------------------------------
+    # --- partition filters -------------------------------------------------------------------
 
     def _check_partition_filters(self, statement: Statement, values: Mapping[str, Any]) -> None:
         """What DuckDB's plan filters at the scan of a table is what BigQuery could prune by."""
@@ -486,8 +494,8 @@ class Warehouse:
             for (dataset, name), column in guarded.items():
                 if scan.endswith(f".{dataset}.{name}") and column.lower() not in filters.lower():
                     raise invalid_query(
-                        f"Cannot query over table '{dataset}.{name}' without a filter over column(s) '{column}' "
-                        "that can be used for partition elimination"
+                        f"Cannot query over table '{dataset}.{name}' without a filter over column(s) "
+                        f"'{column}' that can be used for partition elimination"
                     )
 
     def _sources(self, tables: frozenset[Key]) -> set[Key]:
@@ -516,19 +524,27 @@ def _additions(
         other = later.pop(field.name.lower(), None)
         where = ".".join((*inside, field.name))
         if other is None:
-            raise BigQueryError("invalid", f"Provided Schema does not match Table {table}. Field {where} is missing in new schema")
+            raise BigQueryError(
+                "invalid",
+                f"Provided Schema does not match Table {table}. Field {where} is missing in new schema",
+            )
         if (other.type, other.repeated) != (field.type, field.repeated):
             raise BigQueryError(
-                "invalid", f"Provided Schema does not match Table {table}. Field {where} has changed type or mode"
+                "invalid",
+                f"Provided Schema does not match Table {table}. Field {where} has changed type or mode",
             )
         if field.type == "RECORD":
             if field.repeated and len(other.fields) != len(field.fields):
-                raise BigQueryError("notImplemented", f"Adding fields to the repeated record {where} is not supported here.")
+                raise BigQueryError(
+                    "notImplemented", f"Adding fields to the repeated record {where} is not supported here."
+                )
             yield from _additions(path, field.fields, other.fields, table, (*inside, field.name))
     for field in later.values():
         where = ".".join((*inside, field.name))
         if field.mode == "REQUIRED":
-            raise BigQueryError("invalid", f"Provided Schema does not match Table {table}. Cannot add required field {where}")
+            raise BigQueryError(
+                "invalid", f"Provided Schema does not match Table {table}. Cannot add required field {where}"
+            )
         name = ".".join(quoted(part) for part in (*inside, field.name))
         yield f"ALTER TABLE {path} ADD COLUMN {name} {field.duck_type}"
 
@@ -539,7 +555,9 @@ def _check_partitioning(table: Table) -> None:
         return
     columns = {field.name: field.type for field in table.schema}
     if columns.get(partitioning["field"]) not in ("TIMESTAMP", "DATE", "DATETIME"):
-        raise BigQueryError("invalid", f"The field specified for partitioning is no time column: {partitioning['field']}")
+        raise BigQueryError(
+            "invalid", f"The field specified for partitioning is no time column: {partitioning['field']}"
+        )
 
 
 def _required_partition_column(table: Table) -> str | None:
@@ -574,7 +592,9 @@ def _errors_of_bigquery() -> Iterator[None]:
     try:
         yield
     except duckdb.TransactionException as error:
-        raise invalid_query(f"Could not serialize access to a table due to concurrent update: {error}") from error
+        raise invalid_query(
+            f"Could not serialize access to a table due to concurrent update: {error}"
+        ) from error
     except duckdb.ConstraintException as error:
         raise invalid_query(f"Required field cannot be null: {error}") from error
     except (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InternalException) as error:

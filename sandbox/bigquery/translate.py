@@ -2,9 +2,9 @@
 
 sqlglot does the bulk. What it leaves different is put right here, or refused:
 
-===========================================  ==================================================================
+===========================================  ===============================================================
 GoogleSQL                                    here
-===========================================  ==================================================================
+===========================================  ===============================================================
 ``NUMERIC``                                  ``DECIMAL(38,9)``; DuckDB's own default has 3 decimals
 ``1.5``, ``1e3``                             a DOUBLE, as FLOAT64; DuckDB would make it a DECIMAL
 ``3600 * 1000000``                           64-bit operands; DuckDB would overflow at 32 bits
@@ -18,7 +18,7 @@ GoogleSQL                                    here
 ``a / b``                                    not of NUMERIC, which DuckDB turns into a DOUBLE
 ``TIMESTAMP_TRUNC``, ``EXTRACT``             units that mean the same, in UTC
 unnamed result columns                       ``f0_`` and so on
-===========================================  ==================================================================
+===========================================  ===============================================================
 
 Everything else passes only if its syntax is on the list ``_ALLOWED``.
 """
@@ -40,23 +40,28 @@ from sandbox.bigquery.errors import BigQueryError, invalid_query
 from sandbox.bigquery.types import Field, json_structure
 
 _ALLOWED: Final = frozenset(
-    # statements and clauses
-    "Select Union Subquery Insert Update Delete Schema Values Tuple With CTE From Join Where Group Having Qualify "
-    "Order Ordered Limit Offset Distinct Table TableAlias Alias Unnest Star Except "
-    # names, values, types
-    "Identifier Var Column Dot Literal RawString Null Boolean Parameter DataType ColumnDef Array Struct PropertyEQ "
-    "Cast TryCast Interval Paren Bracket "
-    # operators
-    "And Or Not EQ NEQ GT GTE LT LTE Is NullSafeEQ NullSafeNEQ In Between Like Add Sub Mul Div IntDiv Mod Neg Exists "
-    # functions of one row
-    "If Case Coalesce Nullif Greatest Least Abs Sign Floor Ceil Round Trunc SafeDivide "
-    "Concat DPipe Lower Upper Length Substring Trim Replace Split StartsWith EndsWith StrPosition Format "
-    "RegexpLike RegexpExtract LowerHex SHA2Digest ArraySize "
-    "TimestampTrunc TimestampAdd TimestampSub TimestampDiff UnixSeconds UnixMicros UnixToTime TimeToStr Extract Date "
-    "GenerateTimestampArray "
-    # aggregates and windows
-    "Count CountIf Sum Min Max AnyValue LogicalOr LogicalAnd ArrayAgg IgnoreNulls "
-    "Window WindowSpec RowNumber Rank DenseRank Lag Lead FirstValue LastValue".split()
+    name
+    for line in (
+        # statements and clauses
+        "Select Union Subquery Insert Update Delete Schema Values Tuple With CTE From Join Where Group",
+        "Having Qualify Order Ordered Limit Offset Distinct Table TableAlias Alias Unnest Star Except",
+        # names, values, types
+        "Identifier Var Column Dot Literal RawString Null Boolean Parameter DataType ColumnDef Array Struct",
+        "PropertyEQ Cast TryCast Interval Paren Bracket",
+        # operators
+        "And Or Not EQ NEQ GT GTE LT LTE Is NullSafeEQ NullSafeNEQ In Between Like Exists",
+        "Add Sub Mul Div IntDiv Mod Neg",
+        # functions of one row
+        "If Case Coalesce Nullif Greatest Least Abs Sign Floor Ceil Round Trunc SafeDivide",
+        "Concat DPipe Lower Upper Length Substring Trim Replace Split StartsWith EndsWith StrPosition Format",
+        "RegexpLike RegexpExtract LowerHex SHA2Digest ArraySize",
+        "TimestampTrunc TimestampAdd TimestampSub TimestampDiff UnixSeconds UnixMicros UnixToTime TimeToStr",
+        "Extract Date GenerateTimestampArray",
+        # aggregates and windows
+        "Count CountIf Sum Min Max AnyValue LogicalOr LogicalAnd ArrayAgg IgnoreNulls",
+        "Window WindowSpec RowNumber Rank DenseRank Lag Lead FirstValue LastValue",
+    )
+    for name in line.split()
 )
 """Syntax, by sqlglot's names, that means the same after translation."""
 
@@ -93,8 +98,8 @@ def translate(sql: str, project: str, parameters: tuple[Field, ...] = ()) -> Sta
     """Translate one statement; ``parameters`` gives the declared types.
 
     Raises:
-        BigQueryError: ``invalidQuery`` for what GoogleSQL would refuse, ``notImplemented`` for what the façade
-            can't answer as BigQuery would.
+        BigQueryError: ``invalidQuery`` for what GoogleSQL would refuse, ``notImplemented`` for what the
+            façade can't answer as BigQuery would.
     """
     tree = _parse(sql)
     kind = _kind(tree)
@@ -196,7 +201,9 @@ def _check_bracket(node: exp.Expr) -> None:
     if len(index) != 1 or not isinstance(index[0], exp.Literal) or index[0].is_string:
         raise _unsupported("an array index that is no whole number")
     if node.args.get("offset") not in (0, 1):
-        raise invalid_query("Array element access with array[position] is not supported; use OFFSET or ORDINAL")
+        raise invalid_query(
+            "Array element access with array[position] is not supported; use OFFSET or ORDINAL"
+        )
 
 
 def _check_unix(node: exp.Expr) -> None:
@@ -237,7 +244,9 @@ def _bind_tables(tree: exp.Expr, project: str) -> Iterator[tuple[str, str]]:
     for table in tree.find_all(exp.Table):
         if not table.db:
             if table.name.lower() not in local:
-                raise invalid_query(f'Table "{table.name}" must be qualified with a dataset (e.g. dataset.table).')
+                raise invalid_query(
+                    f'Table "{table.name}" must be qualified with a dataset (e.g. dataset.table).'
+                )
             continue
         if table.catalog:
             if table.catalog != project:
@@ -284,7 +293,7 @@ def _name_columns(tree: exp.Expr) -> None:
         one.replace(exp.alias_(one.copy(), name, quoted=True))
 
 
-# --- corrections ------------------------------------------------------------------------------------------------
+# --- corrections --------------------------------------------------------------------------------
 
 
 def _type(text: str) -> exp.DataType:
@@ -347,9 +356,15 @@ def _cast(node: exp.Expr) -> exp.Expr:
             x=value,
         )
     if to.is_type("decimal"):
-        if isinstance(value, exp.Literal) and value.is_string and re.fullmatch(r"-?[0-9]+(\.[0-9]{1,9})?", value.name):
+        if (
+            isinstance(value, exp.Literal)
+            and value.is_string
+            and re.fullmatch(r"-?[0-9]+(\.[0-9]{1,9})?", value.name)
+        ):
             return exp.Cast(this=value.copy(), to=_type("DECIMAL(38,9)"))
-        return _to_number(value, "DECIMAL(38,9)", r"[+-]?[0-9]{1,29}(\.[0-9]{0,9})?", ("DOUBLE", "FLOAT"), safe)
+        return _to_number(
+            value, "DECIMAL(38,9)", r"[+-]?[0-9]{1,29}(\.[0-9]{0,9})?", ("DOUBLE", "FLOAT"), safe
+        )
     if to.is_type("double"):
         return _to_number(value, "DOUBLE", r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?", (), safe)
     if to.is_type("timestamptz", "date", "boolean") and not safe:
@@ -364,7 +379,8 @@ def _to_integer(value: exp.Expr, *, safe: bool) -> exp.Expr:
         "CASE WHEN TYPEOF(:x) IN ('DOUBLE', 'FLOAT') "
         f"THEN {cast}(ROUND(TRY_CAST(:x AS DOUBLE)) AS BIGINT) "
         "WHEN TYPEOF(:x) = 'VARCHAR' THEN CASE "
-        f"WHEN REGEXP_FULL_MATCH(CAST(:x AS VARCHAR), '[+-]?[0-9]+') THEN {cast}(CAST(:x AS VARCHAR) AS BIGINT) "
+        "WHEN REGEXP_FULL_MATCH(CAST(:x AS VARCHAR), '[+-]?[0-9]+') "
+        f"THEN {cast}(CAST(:x AS VARCHAR) AS BIGINT) "
         r"WHEN REGEXP_MATCHES(CAST(:x AS VARCHAR), '^\s|\s$|^[+-]?0[xX]') "
         "THEN ERROR('this text AS INT64 is not supported by the BigQuery façade: ' || CAST(:x AS VARCHAR)) "
         f"WHEN :x IS NULL THEN NULL ELSE {bad} END "
@@ -373,16 +389,17 @@ def _to_integer(value: exp.Expr, *, safe: bool) -> exp.Expr:
     )
 
 
-def _to_number(
-    value: exp.Expr, type_: str, pattern: str, refused: tuple[str, ...], safe: bool
-) -> exp.Expr:
+def _to_number(value: exp.Expr, type_: str, pattern: str, refused: tuple[str, ...], safe: bool) -> exp.Expr:
     """Text that follows ``pattern``, and numbers whose type is not ``refused``."""
     cast = "TRY_CAST" if safe else "CAST"
-    refusal = f"ERROR('this CAST AS {type_} is not supported by the BigQuery façade: ' || CAST(:x AS VARCHAR))"
+    refusal = (
+        f"ERROR('this CAST AS {type_} is not supported by the BigQuery façade: ' || CAST(:x AS VARCHAR))"
+    )
     names = ", ".join(f"'{name}'" for name in (*refused, "none"))
     return _duck(
         f"CASE WHEN TYPEOF(:x) IN ({names}) THEN {refusal} "
-        f"WHEN TYPEOF(:x) = 'VARCHAR' AND NOT REGEXP_FULL_MATCH(CAST(:x AS VARCHAR), '{pattern}') THEN {refusal} "
+        f"WHEN TYPEOF(:x) = 'VARCHAR' AND NOT REGEXP_FULL_MATCH(CAST(:x AS VARCHAR), '{pattern}') "
+        f"THEN {refusal} "
         f"ELSE {cast}(:x AS {type_}) END",
         x=value,
     )

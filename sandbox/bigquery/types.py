@@ -10,7 +10,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
@@ -157,7 +157,17 @@ def field_from_duck(name: str, type_: Any) -> Field:
 _SCALARS: Final = {
     "boolean": "BOOLEAN",
     **dict.fromkeys(
-        ("tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint"),
+        (
+            "tinyint",
+            "smallint",
+            "integer",
+            "bigint",
+            "hugeint",
+            "utinyint",
+            "usmallint",
+            "uinteger",
+            "ubigint",
+        ),
         "INTEGER",
     ),
     "double": "FLOAT",
@@ -184,7 +194,7 @@ def output_type(field: Field) -> str:
     return element + ("[]" if field.repeated else "")
 
 
-# --- values of results, as JSON -------------------------------------------------------------------------------
+# --- values of results, as JSON -------------------------------------------------------------
 
 
 def cell(field: Field, value: Any) -> dict[str, Any]:
@@ -242,7 +252,7 @@ def _numeric_text(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-_TO_TEXT: Final = {
+_TO_TEXT: Final[dict[str, Callable[[Any], str]]] = {
     "STRING": str,
     "INTEGER": lambda value: str(int(value)),
     "FLOAT": _float_text,
@@ -255,7 +265,7 @@ _TO_TEXT: Final = {
 }
 
 
-# --- values that come in: streamed rows and parameters ---------------------------------------------------------
+# --- values that come in: streamed rows and parameters --------------------------------------
 
 
 class RowError(Exception):
@@ -320,7 +330,9 @@ def _accept_one(field: Field, value: Any, path: str, ignore_unknown: bool) -> An
     try:
         return _FROM_JSON[field.type](value)
     except (ValueError, TypeError, OverflowError, InvalidOperation, binascii.Error):
-        kind = {"FLOAT": "double", "INTEGER": "integer", "BOOLEAN": "boolean"}.get(field.type, field.type.lower())
+        kind = {"FLOAT": "double", "INTEGER": "integer", "BOOLEAN": "boolean"}.get(
+            field.type, field.type.lower()
+        )
         raise RowError(path, f"Cannot convert value to {kind} (bad value): {_shown(value)}") from None
 
 
@@ -398,7 +410,9 @@ def _datetime(value: Any) -> str:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is not None:
         raise ValueError(value)
-    return datetime.combine(moment.date(), time(moment.hour, moment.minute, moment.second, moment.microsecond)).isoformat()
+    return datetime.combine(
+        moment.date(), time(moment.hour, moment.minute, moment.second, moment.microsecond)
+    ).isoformat()
 
 
 def _bytes(value: Any) -> str:
@@ -406,7 +420,7 @@ def _bytes(value: Any) -> str:
     return "".join(f"\\x{byte:02X}" for byte in base64.b64decode(value, validate=True))
 
 
-_FROM_JSON: Final = {
+_FROM_JSON: Final[dict[str, Callable[[Any], Any]]] = {
     "STRING": _string,
     "INTEGER": _integer,
     "FLOAT": _float,
@@ -428,7 +442,9 @@ def parameter_value(field: Field, value: Mapping[str, Any] | None) -> Any:
     try:
         return _parameter(field, value)
     except RowError as error:
-        raise BigQueryError("invalidQuery", f"Invalid query parameter {field.name}: {error.message}") from None
+        raise BigQueryError(
+            "invalidQuery", f"Invalid query parameter {field.name}: {error.message}"
+        ) from None
 
 
 def _parameter(field: Field, value: Mapping[str, Any] | None) -> Any:
@@ -446,6 +462,8 @@ def _parameter(field: Field, value: Mapping[str, Any] | None) -> Any:
 def json_structure(field: Field) -> Any:
     """The type of a field as DuckDB's ``from_json`` wants it described."""
     inner: Any = (
-        {f.name: json_structure(f) for f in field.fields} if field.type == "RECORD" else DUCK_TYPES[field.type]
+        {f.name: json_structure(f) for f in field.fields}
+        if field.type == "RECORD"
+        else DUCK_TYPES[field.type]
     )
     return [inner] if field.repeated else inner

@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from sandbox.provider import anthropic_api, openai_api
-from sandbox.provider.answers import Provider
-from sandbox.provider.ledger import Ledger
+from sandbox.provider.app import provider_app
+from sandbox.provider.calls import WithoutCuts
+from tallygate.clock import clock_from
 
-
-def provider_app(state: Path) -> Starlette:
-    """Both APIs over one ledger."""
-    provider = Provider(Ledger(state / "ledger.sqlite"))
-
-    async def health(_: Request) -> Response:
-        return JSONResponse({})
-
-    async def ledger(_: Request) -> Response:
-        return JSONResponse({"rows": provider.ledger.rows()})
-
-    return Starlette(
-        routes=[
-            *openai_api.routes(provider),
-            *anthropic_api.routes(provider),
-            *provider.faults.routes(),
-            Route("/_sandbox/health", health),
-            Route("/_sandbox/ledger", ledger),
-        ]
-    )
+_GRACE_SECONDS: Final = 2
+"""What is still running then, such as an answer that never comes, is cut off."""
 
 
 def main(
     port: Annotated[int, typer.Option()],
-    state: Annotated[Path, typer.Option()],
+    state: Annotated[Path, typer.Option(help="folder of the ledger")],
     clock: Annotated[str, typer.Option()] = "system",
 ) -> None:
     """Serve both APIs."""
-    del clock  # providers date nothing that is billed
-    uvicorn.run(provider_app(state), host="127.0.0.1", port=port, log_level="critical", access_log=False)
+    app = provider_app(state, clock_from(clock))
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=port, log_level="warning", access_log=False, lifespan="off",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )  # fmt: skip
+    logging.getLogger("uvicorn.error").addFilter(WithoutCuts())
+    uvicorn.Server(config).run()
 
 
 if __name__ == "__main__":

@@ -7,22 +7,32 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import stripe
+from stripe.events._event_classes import get_v2_event_class
 
 from sandbox.stripe.store import Document, Store
 from sandbox.stripe.wire import new_id, unix, v2_time
 
+SNAPSHOT: Final = "event"
+THIN: Final = "thin_event"
 KEPT: Final = timedelta(days=30)
 """How long events can be read."""
 
 
-def announce(
-    store: Store, now: datetime, kind: str, document: Document, before: Document | None = None
-) -> None:
-    """Keep a snapshot event; ``before``: the values that a change replaced."""
+_URLS: Final = {
+    "billing.meter": "/v1/billing/meters",
+    "customer": "/v1/customers",
+    "invoice": "/v1/invoices",
+    "subscription": "/v1/subscriptions",
+}
+"""Where the object of a thin event can be fetched, by its type."""
+
+
+def announce(store: Store, now: datetime, kind: str, document: Document) -> None:
+    """Keep a snapshot event and its thin twin. Of an update it says what was before."""
     data: dict[str, Any] = {"object": json.loads(json.dumps(document))}
-    if before is not None:
-        data["previous_attributes"] = before
-    event = {
+    if kind.endswith(".updated"):
+        data["previous_attributes"] = _replaced(store, document)
+    event: Document = {
         "id": new_id("evt"),
         "object": "event",
         "api_version": stripe.api_version,
@@ -33,13 +43,36 @@ def announce(
         "request": {"id": None, "idempotency_key": None},
         "type": kind,
     }
-    store.add("event", event)
+    store.add(SNAPSHOT, event)
+    twin = f"v1.{kind}"
+    if document["object"] in _URLS and get_v2_event_class(twin) is not stripe.StripeObject:
+        url = f"{_URLS[document['object']]}/{document['id']}"
+        related = (document["id"], document["object"], url)
+        announce_thin(store, now, twin, related, None, snapshot=event["id"])
+
+
+def _replaced(store: Store, document: Document) -> Document:
+    """The values of the fields that the last change replaced; the change may be saved already or not."""
+    kept, earlier = store.versions(document["id"])
+    before = kept if _differing(kept, document) else earlier
+    return {name: before[name] for name in _differing(before, document)}
+
+
+def _differing(before: Document, after: Document) -> list[str]:
+    lists = ("items", "lines")  # shown as lists with an address, kept as plain ones
+    return [name for name in before if name not in lists and before[name] != after.get(name)]
 
 
 def announce_thin(
-    store: Store, now: datetime, kind: str, related: tuple[str, str, str] | None, data: dict[str, Any]
-) -> None:
-    """Keep a thin event; ``related``: id, type and URL of the object that it is about."""
+    store: Store,
+    now: datetime,
+    kind: str,
+    related: tuple[str, str, str] | None,
+    data: dict[str, Any] | None,
+    *,
+    snapshot: str | None = None,
+) -> Document:
+    """Keep a thin event; ``related``: id, type and URL of what it is about; ``snapshot``: its twin's id."""
     event: Document = {
         "id": new_id("evt_test"),
         "object": "v2.core.event",
@@ -48,7 +81,10 @@ def announce_thin(
         "livemode": False,
         "context": None,
         "reason": None,
-        "related_object": dict(zip(("id", "type", "url"), related, strict=True)) if related else None,
-        "data": data,
+        "snapshot_event": snapshot,
     }
-    store.add("thin_event", event)
+    if related is not None:
+        event["related_object"] = dict(zip(("id", "type", "url"), related, strict=True))
+    if data is not None:
+        event["data"] = data
+    return store.add(THIN, event)

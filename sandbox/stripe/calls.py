@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
@@ -61,7 +61,11 @@ class Operation:
     schema: type | None
     """The SDK's type of its parameters; None: it takes none."""
     handler: Handler
-    session: bool = field(default=False)
+    takes: frozenset[str] | None = None
+    """The parameters that the sandbox carries out; None: all of the schema's."""
+    paged: bool = False
+    """Takes ``page``: a token that stands in the address of a next page and in no parameter type."""
+    session: bool = False
     """Authenticated by the token of a meter event session instead of a key."""
 
     @cached_property
@@ -72,6 +76,11 @@ class Operation:
         """The variable parts of ``path`` if this operation serves it."""
         found = self._pattern.fullmatch(path) if method == self.method else None
         return None if found is None else found.groupdict()
+
+
+def names(text: str) -> frozenset[str]:
+    """Parameter names out of one text, separated by blanks."""
+    return frozenset(text.split())
 
 
 def page(call: Call, documents: Sequence[Document]) -> Document:

@@ -1,4 +1,4 @@
-"""Customers, products and prices: what subscriptions are made of."""
+"""Products and prices: what subscriptions are made of."""
 
 from __future__ import annotations
 
@@ -7,74 +7,16 @@ from typing import Any, Final
 
 from stripe import params as sdk
 
-from sandbox.stripe.announcements import announce
-from sandbox.stripe.calls import Call, Operation, in_range, page
-from sandbox.stripe.errors import StripeRefusalError, bad_parameter
+from sandbox.stripe.calls import Call, Operation, in_range, names, page
+from sandbox.stripe.errors import bad_parameter
 from sandbox.stripe.store import Document, merge_metadata
 from sandbox.stripe.wire import new_id
 
 _DECIMALS: Final = 12
-
-
-def _create_customer(call: Call) -> Document:
-    fields = ("name", "email", "description", "phone", "address")
-    document = {
-        "id": new_id("cus"),
-        "object": "customer",
-        "created": call.seconds,
-        "livemode": False,
-        "currency": None,
-        "balance": 0,
-        "delinquent": False,
-        "default_source": None,
-        **{name: call.params.get(name) or None for name in fields},
-        "invoice_settings": {"default_payment_method": None, "custom_fields": None, "footer": None},
-        "metadata": {},
-    }
-    merge_metadata(document, call.params)
-    call.store.add("customer", document)
-    announce(call.store, call.now, "customer.created", document)
-    return document
-
-
-def _update_customer(call: Call) -> Document:
-    document = _live_customer(call)
-    for name in ("name", "email", "description", "phone", "address"):
-        if name in call.params:
-            document[name] = call.params[name] or None
-    merge_metadata(document, call.params)
-    announce(call.store, call.now, "customer.updated", document)
-    return call.store.save(document)
-
-
-def _live_customer(call: Call) -> Document:
-    document = call.store.get("customer", call.id, stale=call.stale)
-    if document.get("deleted"):
-        raise StripeRefusalError(404, f"No such customer: '{call.id}'", "resource_missing", param="id")
-    return document
-
-
-def _retrieve_customer(call: Call) -> Document:
-    return call.store.get("customer", call.id, stale=call.stale)
-
-
-def _list_customers(call: Call) -> Document:
-    every = call.store.every("customer", newest_first=True, stale=call.stale)
-    email = call.params.get("email")
-    return page(
-        call,
-        [
-            customer
-            for customer in every
-            if not customer.get("deleted")
-            and (email is None or customer["email"] == email)
-            and in_range(customer["created"], call.params.get("created"))
-        ],
-    )
+_PRODUCT_TEXTS: Final = ("description", "statement_descriptor", "unit_label", "url")
 
 
 def _create_product(call: Call) -> Document:
-    fields = ("description", "statement_descriptor", "unit_label", "url")
     document = {
         "id": call.params.get("id") or new_id("prod"),
         "object": "product",
@@ -87,7 +29,7 @@ def _create_product(call: Call) -> Document:
         "images": [],
         "marketing_features": [],
         "type": "service",
-        **{name: call.params.get(name) for name in fields},
+        **{name: call.params.get(name) for name in _PRODUCT_TEXTS},
         "metadata": {},
     }
     merge_metadata(document, call.params)
@@ -101,7 +43,11 @@ def _retrieve_product(call: Call) -> Document:
 def _list_products(call: Call) -> Document:
     active = call.params.get("active")
     every = call.store.every("product", newest_first=True, stale=call.stale)
-    return page(call, [product for product in every if active in (None, product["active"])])
+    ids = call.params.get("ids")
+    return page(
+        call,
+        [one for one in every if active in (None, one["active"]) and (ids is None or one["id"] in ids)],
+    )
 
 
 def _create_price(call: Call) -> Document:
@@ -146,9 +92,10 @@ def _inline_product(call: Call) -> str:
 
 
 def _unit_amount(params: Any) -> Decimal:
-    for unsupported in ("tiers", "custom_unit_amount", "currency_options", "transform_quantity"):
-        if unsupported in params:
-            raise bad_parameter(f"The sandbox has no prices with {unsupported}.", unsupported)
+    if params.get("billing_scheme", "per_unit") != "per_unit":
+        raise bad_parameter("The sandbox has no tiers.", "billing_scheme")
+    if params["currency"] != "usd":
+        raise bad_parameter("The sandbox bills in usd only.", "currency")
     whole, exact = params.get("unit_amount"), params.get("unit_amount_decimal")
     if (whole is None) == (exact is None):
         raise bad_parameter(
@@ -156,7 +103,9 @@ def _unit_amount(params: Any) -> Decimal:
         )
     amount = Decimal(whole) if exact is None else Decimal(exact)
     if not amount.is_finite() or amount < 0:
-        raise bad_parameter("Invalid non-negative decimal", "unit_amount_decimal", "parameter_invalid_decimal")
+        raise bad_parameter(
+            "Invalid non-negative decimal", "unit_amount_decimal", "parameter_invalid_decimal"
+        )
     exponent = amount.normalize().as_tuple().exponent
     if isinstance(exponent, int) and -exponent > _DECIMALS:
         raise bad_parameter(
@@ -169,6 +118,8 @@ def _unit_amount(params: Any) -> Decimal:
 def _recurring(call: Call) -> Document:
     given = call.params["recurring"]
     usage_type, meter = given.get("usage_type", "licensed"), given.get("meter")
+    if given.get("trial_period_days"):
+        raise bad_parameter("The sandbox has no trials.", "recurring[trial_period_days]")
     if given["interval"] != "month" or given.get("interval_count", 1) != 1:
         raise bad_parameter("The sandbox bills by the month only.", "recurring[interval]")
     if usage_type == "metered":
@@ -198,7 +149,9 @@ def _free_lookup_key(call: Call) -> str | None:
             continue
         if not call.params.get("transfer_lookup_key"):
             raise bad_parameter(
-                f"A price (`{price['id']}`) already uses that lookup key.", "lookup_key", "resource_already_exists"
+                f"A price (`{price['id']}`) already uses that lookup key.",
+                "lookup_key",
+                "resource_already_exists",
             )
         call.store.save({**price, "lookup_key": None})
     return key
@@ -232,21 +185,44 @@ def _list_prices(call: Call) -> Document:
             if wanted.get("active") in (None, price["active"])
             and (keys is None or price["lookup_key"] in keys)
             and wanted.get("type") in (None, price["type"])
+            and wanted.get("currency") in (None, price["currency"])
+            and in_range(price["created"], wanted.get("created"))
             and all((price["recurring"] or {}).get(name) == value for name, value in recurring.items())
         ],
     )
 
 
+def _update_product(call: Call) -> Document:
+    document = call.store.get("product", call.id)
+    for name in ("active", "name", *_PRODUCT_TEXTS):
+        if name in call.params:
+            document[name] = call.params[name] if call.params[name] != "" else None
+    document["updated"] = call.seconds
+    merge_metadata(document, call.params)
+    return call.store.save(document)
+
+
+_PAGED: Final = names("limit starting_after ending_before")
+_PRODUCT: Final = names("name active metadata") | frozenset(_PRODUCT_TEXTS)
 OPERATIONS: Final = (
-    Operation("POST", "/v1/customers", sdk.CustomerCreateParams, _create_customer),
-    Operation("GET", "/v1/customers", sdk.CustomerListParams, _list_customers),
-    Operation("GET", "/v1/customers/{id}", sdk.CustomerRetrieveParams, _retrieve_customer),
-    Operation("POST", "/v1/customers/{id}", sdk.CustomerUpdateParams, _update_customer),
-    Operation("POST", "/v1/products", sdk.ProductCreateParams, _create_product),
-    Operation("GET", "/v1/products", sdk.ProductListParams, _list_products),
+    Operation("POST", "/v1/products", sdk.ProductCreateParams, _create_product, _PRODUCT | {"id"}),
+    Operation("GET", "/v1/products", sdk.ProductListParams, _list_products, _PAGED | {"active", "ids"}),
     Operation("GET", "/v1/products/{id}", sdk.ProductRetrieveParams, _retrieve_product),
-    Operation("POST", "/v1/prices", sdk.PriceCreateParams, _create_price),
-    Operation("GET", "/v1/prices", sdk.PriceListParams, _list_prices),
+    Operation("POST", "/v1/products/{id}", sdk.ProductUpdateParams, _update_product, _PRODUCT),
+    Operation(
+        "POST", "/v1/prices", sdk.PriceCreateParams, _create_price,
+        names(
+            "product product_data currency unit_amount unit_amount_decimal recurring lookup_key nickname "
+            "transfer_lookup_key metadata active billing_scheme tax_behavior"
+        ),
+    ),
+    Operation(
+        "GET", "/v1/prices", sdk.PriceListParams, _list_prices,
+        _PAGED | names("active currency lookup_keys product recurring type created"),
+    ),
     Operation("GET", "/v1/prices/{id}", sdk.PriceRetrieveParams, _retrieve_price),
-    Operation("POST", "/v1/prices/{id}", sdk.PriceUpdateParams, _update_price),
-)
+    Operation(
+        "POST", "/v1/prices/{id}", sdk.PriceUpdateParams, _update_price,
+        names("active nickname lookup_key transfer_lookup_key metadata"),
+    ),
+)  # fmt: skip

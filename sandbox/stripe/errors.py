@@ -9,6 +9,7 @@ from typing import Any, Final
 INVALID: Final = "invalid_request_error"
 DUPLICATE_EVENT: Final = "duplicate_meter_event"
 CONCURRENT: Final = "too_many_concurrent_requests"
+_EXPLAINED: Final = "https://stripe.com/docs/error-codes"
 
 
 @dataclass(slots=True)
@@ -24,7 +25,13 @@ class StripeRefusalError(Exception):
 
     def body(self) -> dict[str, Any]:
         """The answer's body; the same frame in both versions of the API."""
-        error = {"type": self.kind, "code": self.code, "message": self.message, "param": self.param}
+        error = {
+            "type": self.kind,
+            "code": self.code,
+            "doc_url": self.code and f"{_EXPLAINED}/{self.code.replace('_', '-')}",
+            "message": self.message,
+            "param": self.param,
+        }
         return {"error": {name: value for name, value in error.items() if value is not None}}
 
 

@@ -20,7 +20,7 @@ from sandbox.stripe.errors import DUPLICATE_EVENT, StripeRefusalError, bad_param
 from sandbox.stripe.meters import meter_of
 from sandbox.stripe.store import Document, Store
 from sandbox.stripe.usage import micros, visible_at
-from sandbox.stripe.wire import at, new_id, unix, v2_time
+from sandbox.stripe.wire import at, is_moment, new_id, unix, v2_time
 from tallygate.clock import parse_rfc3339
 
 UNIQUE_FOR: Final = timedelta(hours=24)
@@ -31,6 +31,12 @@ IDENTIFIER_LENGTH: Final = 100
 STREAM_EVENTS: Final = 100
 SESSION_LASTS: Final = timedelta(minutes=15)
 _WHOLE: Final = re.compile(r"-?[0-9]+")
+_LATER: Final = {
+    "payload_no_customer_defined": "meter_event_no_customer_defined",
+    "payload_no_value_defined": "meter_event_invalid_value",
+    "payload_invalid_value": "meter_event_invalid_value",
+}
+"""Codes that error reports have another name for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,11 @@ class _Checked:
     message: str = ""
 
 
-def customer_of(store: Store, params: Mapping[str, Any]) -> str | None:
-    """The customer that an event names, by its meter's payload key."""
-    meter = meter_of(store, params["event_name"])
+def customer_of(store: Store, event_name: str, payload: Mapping[str, Any]) -> Any:
+    """What an event names as its customer, by its meter's payload key."""
+    meter = meter_of(store, event_name)
     key = meter["customer_mapping"]["event_payload_key"] if meter else "stripe_customer_id"
-    named: str | None = params["payload"].get(key)
-    return named
+    return payload.get(key)
 
 
 def _check(store: Store, event: _Event, now: datetime) -> _Checked:
@@ -104,7 +109,7 @@ def _is_repeat(store: Store, identifier: str, now: datetime) -> bool:
 
 
 def _keep(call: Call, event: _Event, checked: _Checked) -> None:
-    refused = checked.refused or call.reject_later
+    refused = _LATER.get(checked.refused or "", checked.refused) or call.reject_later
     if refused is None and not _customer_exists(call.store, checked.customer or ""):
         refused = "meter_event_customer_not_found"
     call.store.execute(
@@ -128,7 +133,9 @@ def _accept(call: Call, event: _Event) -> None:
     """
     if not 0 < len(event.identifier) <= IDENTIFIER_LENGTH:
         raise bad_parameter(
-            f"Invalid string: at most {IDENTIFIER_LENGTH} characters", "identifier", "parameter_invalid_string"
+            f"Invalid string: at most {IDENTIFIER_LENGTH} characters",
+            "identifier",
+            "parameter_invalid_string",
         )
     checked = _check(call.store, event, call.now)
     if checked.refused:
@@ -146,7 +153,10 @@ def _accept(call: Call, event: _Event) -> None:
 
 def _create_v1(call: Call) -> Document:
     params = call.params
-    moment = at(params["timestamp"]) if "timestamp" in params else call.now
+    seconds = params.get("timestamp", call.seconds)
+    if not is_moment(seconds):
+        raise bad_parameter("Invalid timestamp: must be in seconds since 1970.", "timestamp")
+    moment = at(seconds) if "timestamp" in params else call.now
     event = _Event(params.get("identifier", new_id("mte")), params["event_name"], moment, params["payload"])
     _accept(call, event)
     return {
@@ -165,7 +175,7 @@ def _read_v2(call: Call, params: Mapping[str, Any]) -> _Event:
     text = params.get("timestamp")
     try:
         moment = parse_rfc3339(text) if text is not None else call.now
-    except ValueError:
+    except (ValueError, OverflowError):
         raise bad_parameter(f"Invalid timestamp: {text!r}", "timestamp") from None
     return _Event(identifier, params["event_name"], moment, params["payload"])
 
@@ -223,12 +233,14 @@ def _adjust(call: Call) -> Document:
             "Missing required param: cancel[identifier].", "cancel[identifier]", "parameter_missing"
         )
     rows = call.store.rows(
-        "SELECT seq, received_at FROM meter_events WHERE identifier = ? AND event_name = ? AND refused IS NULL "
-        "AND canceled = 0 ORDER BY seq DESC",
+        "SELECT seq, received_at FROM meter_events WHERE identifier = ? AND event_name = ? "
+        "AND refused IS NULL AND canceled = 0 ORDER BY seq DESC",
         identifier, name,
     )  # fmt: skip
     if not rows:
-        raise bad_parameter(f"No event with identifier {identifier} can be canceled.", "cancel[identifier]", None)
+        raise bad_parameter(
+            f"No event with identifier {identifier} can be canceled.", "cancel[identifier]", None
+        )
     if rows[0]["received_at"] <= micros(call.now - UNIQUE_FOR):
         raise bad_parameter(
             "Events can be canceled within 24 hours of being received.", "cancel[identifier]", None
@@ -248,16 +260,12 @@ def _adjust(call: Call) -> Document:
 
 OPERATIONS: Final = (
     Operation("POST", "/v1/billing/meter_events", sdk.MeterEventCreateParams, _create_v1),
-    Operation(
-        "POST", "/v1/billing/meter_event_adjustments", sdk.MeterEventAdjustmentCreateParams, _adjust
-    ),
+    Operation("POST", "/v1/billing/meter_event_adjustments", sdk.MeterEventAdjustmentCreateParams, _adjust),
     Operation("POST", "/v2/billing/meter_events", sdk_v2.MeterEventCreateParams, _create_v2),
     Operation(
         "POST", "/v2/billing/meter_event_adjustments", sdk_v2.MeterEventAdjustmentCreateParams, _adjust
     ),
-    Operation(
-        "POST", "/v2/billing/meter_event_session", sdk_v2.MeterEventSessionCreateParams, _open_session
-    ),
+    Operation("POST", "/v2/billing/meter_event_session", sdk_v2.MeterEventSessionCreateParams, _open_session),
     Operation(
         "POST", "/v2/billing/meter_event_stream", sdk_v2.MeterEventStreamCreateParams, _stream, session=True
     ),

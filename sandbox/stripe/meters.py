@@ -18,9 +18,9 @@ METER: Final = "billing_meter"
 
 def meter_of(store: Store, event_name: str) -> Document | None:
     """The active meter of an event name, else the one deactivated last, else None."""
-    named = [meter for meter in store.every(METER, owner=event_name)]
+    named = store.every(METER, owner=event_name)
     active = [meter for meter in named if meter["status"] == "active"]
-    return (active or named or [None])[-1]
+    return next(reversed(active or named), None)
 
 
 def _create(call: Call) -> Document:

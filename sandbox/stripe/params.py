@@ -54,10 +54,9 @@ def read_params(schema: type | None, raw: Mapping[str, Any], *, form: bool) -> d
     Raises:
         StripeRefusalError: 400 for the first unknown, missing or wrong-typed parameter.
     """
-    if schema is None:
-        value, problems = {}, [_unknown(name) for name in raw]
-    else:
-        value, problems = _read_object(schema, raw, "", form)
+    value, problems = (
+        ({}, [_unknown(name) for name in raw]) if schema is None else _read_object(schema, raw, "", form)
+    )
     if problems:
         first = problems[0]
         raise StripeRefusalError(400, first.message, first.code, param=first.param)
@@ -113,9 +112,18 @@ def _read_union(kinds: tuple[Any, ...], raw: Any, path: str, form: bool) -> _Rea
     if raw is None and type(None) in kinds:
         return None, []
     # A form's "3" is a whole number where one may stand, and a string only where nothing else may.
+    if any(_names_values(kind) for kind in kinds):
+        # The SDK leaves enumerations open for values of later versions; this version knows no others.
+        kinds = tuple(kind for kind in kinds if kind is not str)
     ordered = sorted((kind for kind in kinds if kind is not type(None)), key=lambda kind: kind is str)
     readings = [_read(kind, raw, path, form) for kind in ordered]
-    return min(readings, key=lambda reading: (len(reading[1]), -max((p.depth for p in reading[1]), default=0)))
+    return min(
+        readings, key=lambda reading: (len(reading[1]), -max((p.depth for p in reading[1]), default=0))
+    )
+
+
+def _names_values(kind: Any) -> bool:
+    return typing.get_origin(kind) is typing.Literal and any(typing.get_args(kind))
 
 
 def _read_literal(allowed: tuple[Any, ...], raw: Any, path: str, form: bool) -> _Read:

@@ -1,4 +1,4 @@
-"""What happens to meter events some time after they were accepted: they are summed, or reported as refused."""
+"""What happens to meter events some time after they were accepted: they are summed, or reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def next_due(store: Store) -> int | None:
 def carry_out(store: Store, due: int) -> None:
     """Report the refused events that are checked at ``due``; the others are summed by then."""
     refused = store.rows(
-        "SELECT * FROM meter_events WHERE told = 0 AND visible_at = ? AND refused IS NOT NULL ORDER BY seq", due
+        "SELECT * FROM meter_events WHERE told = 0 AND visible_at = ? AND refused IS NOT NULL ORDER BY seq",
+        due,
     )
     by_meter: dict[str | None, list[Row]] = {}
     for row in refused:

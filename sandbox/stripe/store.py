@@ -23,6 +23,14 @@ CREATE TABLE IF NOT EXISTS objects (
   document TEXT NOT NULL, earlier TEXT
 );
 CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (kind, owner, seq);
+CREATE INDEX IF NOT EXISTS subscriptions_by_end
+  ON objects (json_extract(document, '$.items[0].current_period_end'))
+  WHERE kind = 'subscription' AND json_extract(document, '$.status') = 'active';
+CREATE INDEX IF NOT EXISTS invoices_by_finalization
+  ON objects (json_extract(document, '$.automatically_finalizes_at'))
+  WHERE kind = 'invoice' AND json_extract(document, '$.auto_advance') = 1;
+CREATE INDEX IF NOT EXISTS invoices_by_number
+  ON objects (json_extract(document, '$.number')) WHERE kind = 'invoice';
 CREATE TABLE IF NOT EXISTS meter_events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, identifier TEXT NOT NULL, event_name TEXT NOT NULL, meter TEXT,
   customer TEXT, value INTEGER, at INTEGER NOT NULL, received_at INTEGER NOT NULL,
@@ -36,17 +44,26 @@ CREATE TABLE IF NOT EXISTS answers (
   version TEXT NOT NULL, key TEXT NOT NULL, request TEXT NOT NULL, status INTEGER NOT NULL,
   body TEXT NOT NULL, request_id TEXT NOT NULL, answered_at INTEGER NOT NULL, PRIMARY KEY (version, key)
 );
+CREATE TABLE IF NOT EXISTS deliveries (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL, type TEXT NOT NULL, object TEXT,
+  endpoint TEXT NOT NULL, due_at INTEGER NOT NULL, state TEXT NOT NULL, tried INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS deliveries_by_time ON deliveries (state, due_at);
+CREATE INDEX IF NOT EXISTS deliveries_by_object ON deliveries (object, type);
+CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS sessions (token TEXT PRIMARY KEY, expires_at INTEGER NOT NULL);
 """
 """Moments are whole microseconds since the epoch."""
 
 
 class Store:
-    """The account's objects, meter events and remembered answers. For one thread."""
+    """The account's objects, meter events and remembered answers. For one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, isolation_level=None)
+        self.changes = 0
+        """Grows with every change of an object, rolled back ones included."""
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=OFF")  # survives the process, not the machine
@@ -63,6 +80,7 @@ class Store:
         try:
             yield
         except BaseException:
+            self.changes += 1
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
@@ -75,8 +93,14 @@ class Store:
         """All rows of a query."""
         return self.execute(sql, *values).fetchall()
 
+    def count(self, sql: str, *values: Any) -> int:
+        """The one number that a query answers."""
+        number: int = self.execute(sql, *values).fetchone()[0]
+        return number
+
     def add(self, kind: str, document: Document, *, owner: str | None = None) -> Document:
         """Keep a new object; ``owner`` is what lists of this kind are asked by (a customer, a meter)."""
+        self.changes += 1
         self.execute(
             "INSERT INTO objects (id, kind, owner, document) VALUES (?, ?, ?, ?)",
             document["id"],
@@ -88,12 +112,26 @@ class Store:
 
     def save(self, document: Document) -> Document:
         """Replace an object; what it was before stays readable as its earlier state."""
+        self.changes += 1
         self.execute(
             "UPDATE objects SET earlier = document, document = ? WHERE id = ?",
             json.dumps(document),
             document["id"],
         )
         return document
+
+    def remove(self, object_id: str) -> None:
+        """Forget an object."""
+        self.execute("DELETE FROM objects WHERE id = ?", object_id)
+
+    def mark(self, name: str) -> int:
+        """A number kept under a name; 0 before it is set."""
+        row = self.execute("SELECT value FROM marks WHERE name = ?", name).fetchone()
+        return 0 if row is None else int(row["value"])
+
+    def set_mark(self, name: str, value: int) -> None:
+        """Keep a number under a name."""
+        self.execute("INSERT OR REPLACE INTO marks (name, value) VALUES (?, ?)", name, value)
 
     def find(self, kind: str, object_id: str, *, stale: bool = False) -> Document | None:
         """An object, or None; ``stale``: as it was before its last change."""
@@ -112,6 +150,13 @@ class Store:
         if found is None:
             raise missing_object(kind.replace("_", " "), object_id, param)
         return found
+
+    def versions(self, object_id: str) -> tuple[Document, Document]:
+        """An object as it is kept and as it was before its last change (the same, if there was none)."""
+        row = self.execute(
+            "SELECT document, COALESCE(earlier, document) AS earlier FROM objects WHERE id = ?", object_id
+        ).fetchone()
+        return json.loads(row["document"]), json.loads(row["earlier"])
 
     def every(
         self, kind: str, *, owner: str | None = None, newest_first: bool = False, stale: bool = False

@@ -13,6 +13,7 @@ from sandbox.stripe.errors import bad_parameter
 from sandbox.stripe.meters import METER
 from sandbox.stripe.store import Document
 from sandbox.stripe.usage import MINUTE, SECOND, WINDOWS, Usage, aggregate, by_window, micros, usage_of
+from sandbox.stripe.wire import is_moment
 
 STALE_BY: Final = timedelta(minutes=10)
 """How far back a stale read looks."""
@@ -39,6 +40,8 @@ def _list(call: Call) -> Document:
 
 
 def _check_range(start: int, end: int, grouping: str | None) -> None:
+    if not (is_moment(start // SECOND) and is_moment(end // SECOND)):
+        raise bad_parameter("Invalid timestamp: must be in seconds since 1970.", "start_time", None)
     width = WINDOWS[grouping] if grouping else MINUTE
     for name, value in (("start_time", start), ("end_time", end)):
         if value % width:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from sandbox.stripe.store import Document, Store
 
 LAG: Final = timedelta(seconds=60)
-"""An event shows in summaries from the first whole minute that is at least this long after it was received."""
+"""An event shows in summaries from the first whole minute at least this long after it was received."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 SECOND: Final = 1_000_000
@@ -94,7 +94,7 @@ def ledger_events(store: Store) -> list[Any]:
     """Every event that counts, in the order received."""
     return list(
         store.rows(
-            "SELECT identifier, customer, event_name, at, value, received_at FROM meter_events "
+            "SELECT identifier, customer, event_name, meter, at, value, received_at FROM meter_events "
             "WHERE refused IS NULL AND canceled = 0 ORDER BY seq"
         )
     )

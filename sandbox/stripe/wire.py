@@ -9,6 +9,8 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 _KEY: Final = re.compile(r"\[([^\[\]]*)\]")
+LAST_SECOND: Final = 253_402_300_799
+"""The end of the year 9999: no calendar here goes further."""
 _ID_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -21,9 +23,10 @@ def decode_form(text: str) -> dict[str, Any]:
 
     Raises:
         FormError: when one name is used both for a value and for a map.
+        UnicodeDecodeError: when a value is not UTF-8.
     """
     root: dict[str, Any] = {}
-    for name, value in parse_qsl(text, keep_blank_values=True):
+    for name, value in parse_qsl(text, keep_blank_values=True, errors="strict"):
         head = name.partition("[")[0]
         _put(root, [head, *_KEY.findall(name[len(head) :])], value, name)
     return root
@@ -53,6 +56,11 @@ def unix(moment: datetime) -> int:
 def at(seconds: float) -> datetime:
     """The moment of a Unix timestamp."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def is_moment(seconds: int) -> bool:
+    """Whether a number of seconds can be a Unix timestamp at all."""
+    return 0 <= seconds <= LAST_SECOND
 
 
 def v2_time(moment: datetime) -> str:

@@ -503,7 +503,7 @@ VIEWS: Final = (
                 "unknown_since": "2026-03-10T14:20:00Z",
             },
             {"seq": 7, "delivery": "rejected", "attempt": 1, "maybe_sent": False, "unknown_since": None},
-            {"seq": 8, "delivery": None, "attempt": 0, "maybe_sent": False, "unknown_since": None},
+            {"seq": 8, "delivery": "none", "attempt": 0, "maybe_sent": False, "unknown_since": None},
         ],
     ),
 )
@@ -830,6 +830,21 @@ STATEMENTS: Final = (
                 "period_end": PERIOD_END,
             },
         ],
+    ),
+    Case(
+        name="nothing but billable rows is sent where no delivery was ever noted",
+        sql="pending.sql",
+        parameters={
+            **UNSENT,
+            "tenant_id": ("STRING", ""),
+            "seal_number": ("INT64", 0),
+            "row_limit": ("INT64", 10),
+        },
+        tables={
+            SEGMENTS: [segment()],
+            DELTAS: [delta(1), delta(2, disposition="included", reason="charge_basis")],
+        },
+        expected=[{"identifier": delta(1)["identifier"], "disposition": "billable"}],
     ),
     Case(
         name="deliveries are appended with one time and one run",

@@ -1,4 +1,4 @@
-"""Every .sql file in three engines: Google's analyzer, its reference evaluator, and DuckDB by the façade's way."""
+"""Every .sql file in three engines: Google's analyzer, its evaluator, and DuckDB by the façade's way."""
 
 from __future__ import annotations
 

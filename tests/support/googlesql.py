@@ -1,4 +1,4 @@
-"""One .sql file in three engines: Google's analyzer, Google's reference evaluator, DuckDB as the façade runs it.
+"""One .sql file in three engines: Google's analyzer, its reference evaluator, DuckDB as the façade runs it.
 
 A *case* gives small tables and parameters for one .sql file.
 ``tests/sql/cases.py`` exports ``CASES: tuple[Case, ...]``; ``tests/sql/test_engines.py`` runs each in all
@@ -8,7 +8,7 @@ engines and compares the answers.
         name="a repeated line counts once",
         sql="usage_clean.sql",                       # file name, unique over both SQL folders
         parameters={"now": ("TIMESTAMP", "2026-01-01T01:00:00Z"),
-                    "rows": ("ARRAY<STRUCT<identifier STRING, attempt INT64>>", [{"identifier": "u1:…", "attempt": 1}])},
+                    "rows": ("ARRAY<STRUCT<id STRING, n INT64>>", [{"id": "u1:…", "n": 1}])},
         tables={"usage_raw.run_googleapis_com_stdout": [{...}, {...}], "ledger.billing_segments": [{...}]},
         expected=[{"request_id": "r1", "input_tokens": 3}],
     )
@@ -53,7 +53,9 @@ from sandbox.warehouse import LEDGER, MODULE, RAW, table_schema, table_settings,
 STATEMENTS: Final = MODULE.parent.parent / "tallygate" / "metering" / "sql"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LEDGER_NAMES: Final = re.compile(rf"`{LEDGER}\.(\w+)`")
-_INSERT: Final = re.compile(r"^INSERT INTO `([\w.]+)`", re.MULTILINE)
+_INSERT: Final = re.compile(r"^INSERT INTO `([\w.]+)`\s*\(([^)]*)\)", re.MULTILINE)
+"""The target of an INSERT and the columns that it names; the rest of the text is a query."""
+_ANALYSED: Final[set[tuple[str, tuple[tuple[str, str], ...]]]] = set()
 _KINDS: Final = {name.removeprefix("TYPE_"): number for name, number in type_pb2.TypeKind.items()}
 _GOOGLE_NAMES: Final = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 _PROTO_FIELDS: Final = {
@@ -115,7 +117,7 @@ class Case:
     """
 
 
-# --- the .sql files ---------------------------------------------------------------------------------------------
+# --- the .sql files -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ class Answer:
     rows: tuple[Row, ...]
 
 
-# --- types ------------------------------------------------------------------------------------------------------
+# --- types ----------------------------------------------------------------------------------
 
 
 def parse_type(name: str, text: str) -> Field:
@@ -208,7 +210,9 @@ def type_text(field: Field) -> str:
 def _proto_type(field: Field) -> Any:
     if field.repeated:
         array = type_pb2.TypeProto(type_kind=_KINDS["ARRAY"])
-        array.array_type.element_type.CopyFrom(_proto_type(Field(field.name, field.type, fields=field.fields)))
+        array.array_type.element_type.CopyFrom(
+            _proto_type(Field(field.name, field.type, fields=field.fields))
+        )
         return array
     if field.type == "RECORD":
         struct = type_pb2.TypeProto(type_kind=_KINDS["STRUCT"])
@@ -226,12 +230,14 @@ def _field_of(name: str, type_: Any) -> Field:
         return Field(name, element.type, "REPEATED", element.fields)
     if kind == "STRUCT":
         return Field(
-            name, "RECORD", fields=tuple(_field_of(f.field_name, f.field_type) for f in type_.struct_type.field)
+            name,
+            "RECORD",
+            fields=tuple(_field_of(f.field_name, f.field_type) for f in type_.struct_type.field),
         )
     return field_from_api({"name": name or "unnamed", "type": "FLOAT64" if kind == "DOUBLE" else kind})
 
 
-# --- values -----------------------------------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------
 
 
 def _moment(value: Any) -> datetime:
@@ -328,7 +334,7 @@ def normal(field: Field, value: Any) -> Any:
     return _from_proto(field, _to_proto(field, value))
 
 
-# --- Google's analyzer and evaluator ----------------------------------------------------------------------------
+# --- Google's analyzer and evaluator --------------------------------------------------------
 
 
 class SqlError(Exception):
@@ -364,12 +370,12 @@ class GoogleSql:
         self._store.set_wasi(wasi)
         linker = wasmtime.Linker(self._engine)
         linker.define_wasi()
-        exports = linker.instantiate(self._store, self._module).exports(self._store)
-        self._exports: Any = exports
+        instance: Any = linker.instantiate(self._store, self._module)
+        self._exports = instance.exports(self._store)
         self._exports["_initialize"](self._store)
 
     def _address(self, pointer: int) -> int:
-        memory = self._exports["memory"]
+        memory: Any = self._exports["memory"]
         try:
             base = memory.data_ptr()
         except TypeError:  # an unshared memory wants its store
@@ -421,7 +427,7 @@ def google() -> GoogleSql:
 
 @lru_cache(maxsize=1)
 def _language() -> Any:
-    """GoogleSQL as BigQuery has it: the features that Google's own tools list for BigQuery, and later ones."""
+    """GoogleSQL as BigQuery has it: the features that Google's own tools list for it, and later ones."""
     options = zetasql_options_pb2.LanguageOptionsProto(
         name_resolution_mode=public_options_pb2.NAME_RESOLUTION_DEFAULT,
         product_mode=public_options_pb2.PRODUCT_EXTERNAL,
@@ -462,8 +468,8 @@ def _catalog(tables: Tables) -> Any:
     catalog.builtin_function_options.language_options.CopyFrom(_language())
     for number, (path, (fields, _)) in enumerate(tables.items(), 1):
         table = catalog.table.add(name=path, full_name=path, serialization_id=number)
-        for field in fields:
-            table.column.add(name=field.name, type=_proto_type(field), is_writable_column=True)
+        for one in fields:
+            table.column.add(name=one.name, type=_proto_type(one), is_writable_column=True)
     return catalog
 
 
@@ -472,7 +478,9 @@ def _filled(request: Any, tables: Tables, parameters: Parameters) -> Any:
         content = request.table_content[path]
         content.table_data.SetInParent()
         for one in rows:
-            content.table_data.row.add().cell.extend(_to_proto(field, one.get(field.name)) for field in fields)
+            content.table_data.row.add().cell.extend(
+                _to_proto(field, one.get(field.name)) for field in fields
+            )
     for name, (text, value) in parameters.items():
         request.params.add(name=name, value=_to_proto(parse_type(name, text), value))
     return request
@@ -499,32 +507,14 @@ def evaluate(sql: str, tables: Tables, parameters: Parameters) -> tuple[tuple[Fi
         "EvaluateQuery", _filled(request, tables, parameters), local_service_pb2.EvaluateQueryResponse
     )
     fields = tuple(_field_of(column.name, column.type) for column in answer.prepared.columns)
-    rows = [
+    rows: list[Row] = [
         {field.name: _from_proto(field, cell) for field, cell in zip(fields, one.cell, strict=True)}
         for one in answer.content.table_data.row
     ]
     return fields, rows
 
 
-def inserted(sql: str, tables: Tables, parameters: Parameters) -> tuple[str, list[Row]]:
-    """The table that an INSERT names, and the rows that it adds, by Google's reference evaluator."""
-    request = local_service_pb2.EvaluateModifyRequest(
-        sql=sql, options=_options(parameters), simple_catalog=_catalog(tables)
-    )
-    answer = google().call(
-        "EvaluateModify", _filled(request, tables, parameters), local_service_pb2.EvaluateModifyResponse
-    )
-    operations = {answer.Row.Operation.Name(one.operation) for one in answer.content}
-    if not operations <= {"INSERT"}:
-        raise SqlError(f"only INSERT is evaluated here, not {', '.join(sorted(operations))}")
-    fields = tables[answer.table_name][0] if answer.table_name else ()
-    return answer.table_name, [
-        {field.name: _from_proto(field, cell) for field, cell in zip(fields, one.cell, strict=True)}
-        for one in answer.content
-    ]
-
-
-# --- a case in each engine --------------------------------------------------------------------------------------
+# --- a case in each engine ------------------------------------------------------------------
 
 
 def case_tables(case: Case) -> dict[str, tuple[tuple[Field, ...], Sequence[Row]]]:
@@ -560,41 +550,46 @@ def by_google(case: Case) -> Answer:
     file, tables = files[case.sql], case_tables(case)
     for view in _views_read(file.text, files):
         tables[f"{LEDGER}.{view.path.stem}"] = _evaluated(view.name, view.text, tables, {})
-    if _INSERT.search(file.text) is None:
-        fields, rows = _evaluated(file.name, file.text, tables, case.parameters)
-    else:
-        try:
-            analyse(file.text, tables, case.parameters)
-        except SqlError as error:
-            raise EngineError("Google's analyzer", file.name, str(error)) from None
-        try:
-            path, added = inserted(file.text, tables, case.parameters)
-        except SqlError as error:
-            raise EngineError("Google's evaluator", file.name, str(error)) from None
-        path = path or target(file.text)
-        fields, before = tables[path]
-        rows = [{f.name: normal(f, one.get(f.name)) for f in fields} for one in before] + added
-    return _answer(fields, rows)
+    insert = _INSERT.search(file.text)
+    if insert is None:
+        return _answer(*_evaluated(file.name, file.text, tables, case.parameters))
+    return _after(insert, file, tables, case.parameters)
 
 
-def target(text: str) -> str:
-    """The table that an INSERT names."""
-    found = _INSERT.search(text)
-    assert found is not None
-    return found[1]
+def _after(insert: re.Match[str], file: SqlFile, tables: Tables, parameters: Parameters) -> Answer:
+    """The rows of an INSERT's target afterwards.
+
+    The whole statement is analysed; its query is evaluated alone, because the evaluator takes no WITH in DML.
+    """
+    _analysed(file.name, file.text, tables, parameters)
+    fields, before = tables[insert[1]]
+    columns = [name.strip(" `\n") for name in insert[2].split(",")]
+    _, added = _evaluated(file.name, file.text[insert.end() :], tables, parameters)
+    rows = [dict(zip(columns, one.values(), strict=True)) for one in added]
+    whole = [{f.name: normal(f, one.get(f.name)) for f in fields} for one in [*before, *rows]]
+    return _answer(fields, whole)
 
 
 def _evaluated(
     name: str, text: str, tables: Tables, parameters: Parameters
 ) -> tuple[tuple[Field, ...], list[Row]]:
-    try:
-        analyse(text, tables, parameters)
-    except SqlError as error:
-        raise EngineError("Google's analyzer", name, str(error)) from None
+    _analysed(name, text, tables, parameters)
     try:
         return evaluate(text, tables, parameters)
     except SqlError as error:
         raise EngineError("Google's evaluator", name, str(error)) from None
+
+
+def _analysed(name: str, text: str, tables: Tables, parameters: Parameters) -> None:
+    """Once for each text and types: the tables' columns are the same in all cases."""
+    key = (text, tuple((parameter, type_) for parameter, (type_, _) in parameters.items()))
+    if key in _ANALYSED:
+        return
+    try:
+        analyse(text, tables, parameters)
+    except SqlError as error:
+        raise EngineError("Google's analyzer", name, str(error)) from None
+    _ANALYSED.add(key)
 
 
 def _answer(fields: Sequence[Field], rows: Sequence[Row]) -> Answer:
@@ -609,7 +604,8 @@ class DuckDb:
         for dataset in (RAW, LEDGER):
             self.warehouse.create_dataset(dataset, {})
         for path, fields in schemas().items():
-            self.warehouse.create_table(*path.split("."), {"schema": schema_to_api(fields)})
+            dataset, name = path.split(".")
+            self.warehouse.create_table(dataset, name, {"schema": schema_to_api(fields)})
         self._views: set[str] = set()
         self._jobs = 0
 

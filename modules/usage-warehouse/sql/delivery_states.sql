@@ -1,6 +1,6 @@
 -- One row per sealed delta with where its delivery stands. Source: meter_deltas and meter_deliveries.
 -- For: sending and reconciling. delivery is unsent, sending, sent, confirmed, parked or rejected for a billable
--- row; NULL for the others, which are never sent.
+-- row; none for the others, which are never sent.
 -- maybe_sent: some attempt may have reached Stripe though no answer was noted. A row of state sending with a reason
 -- other than unknown_outcome says that Stripe has certainly not taken it.
 WITH attempts AS (
@@ -48,7 +48,7 @@ SELECT
   d.late,
   d.correction_id,
   d.sealed_at,
-  IF(d.disposition = 'billable', COALESCE(n.state, 'unsent'), NULL) AS delivery,
+  IF(d.disposition = 'billable', COALESCE(n.state, 'unsent'), 'none') AS delivery,
   COALESCE(n.attempt, 0) AS attempt,
   n.reason AS delivery_reason,
   n.unknown_since IS NOT NULL AS maybe_sent,

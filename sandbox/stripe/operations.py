@@ -1,0 +1,56 @@
+"""All operations of the API, and how ids are found for ``expand``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sandbox.stripe import (
+    catalog,
+    customers,
+    endpoints,
+    events,
+    invoices,
+    meter_events,
+    meters,
+    subscription_items,
+    subscriptions,
+    summaries,
+)
+from sandbox.stripe.calls import Operation
+from sandbox.stripe.expand import Find
+from sandbox.stripe.store import Store
+
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *meters.OPERATIONS,
+    *meter_events.OPERATIONS,
+    *summaries.OPERATIONS,
+    *customers.OPERATIONS,
+    *catalog.OPERATIONS,
+    *subscriptions.OPERATIONS,
+    *subscription_items.OPERATIONS,
+    *invoices.OPERATIONS,
+    *events.OPERATIONS,
+    *endpoints.OPERATIONS,
+)
+
+
+def find_operation(method: str, path: str) -> tuple[Operation, Mapping[str, str]] | None:
+    """The operation of a request, with the variable parts of its path."""
+    for operation in OPERATIONS:
+        place = operation.match(method, path)
+        if place is not None:
+            return operation, place
+    return None
+
+
+def finders(store: Store) -> Mapping[str, Find]:
+    """How the object of an id is found, by the id's prefix."""
+    return {
+        "cus": lambda one: store.get("customer", one),
+        "prod": lambda one: store.get("product", one),
+        "price": lambda one: store.get("price", one),
+        "mtr": lambda one: store.get(meters.METER, one),
+        "sub": lambda one: subscriptions.show(store.get(subscriptions.SUBSCRIPTION, one)),
+        "in": lambda one: invoices.show(store, store.get(invoices.INVOICE, one)),
+    }
