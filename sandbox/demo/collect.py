@@ -37,12 +37,11 @@ WITH newest AS (
   WHERE TRUE
   QUALIFY ROW_NUMBER() OVER (PARTITION BY d.identifier ORDER BY d.at DESC, d.attempt DESC) = 1
 )
-SELECT m.tenant_id, m.meter,
-  IF(n.state IN ('rejected', 'parked'), 'parked', m.disposition) AS disposition,
+SELECT m.tenant_id, m.meter, IF(n.state IN ('rejected', 'parked'), 'parked', m.disposition) AS outcome,
   SUM(m.value) AS value
 FROM `{ledger}.meter_deltas` AS m
 LEFT JOIN newest AS n ON n.identifier = m.identifier
-GROUP BY m.tenant_id, m.meter, disposition
+GROUP BY m.tenant_id, m.meter, outcome
 """
 _REJECTED: Final = "SELECT DISTINCT r.request_id FROM `{ledger}.rejected_lines` AS r"
 
@@ -109,7 +108,7 @@ def _sealed(connections: Connections) -> Mapping[str, Amounts]:
     sealed: dict[str, Counter[Bucket]] = {}
     for row in _query(connections, _SEALED):
         bucket = row["tenant_id"], row["meter"]
-        sealed.setdefault(row["disposition"], Counter())[bucket] += int(row["value"])
+        sealed.setdefault(row["outcome"], Counter())[bucket] += int(row["value"])
     return sealed
 
 

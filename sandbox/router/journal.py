@@ -128,6 +128,13 @@ class Journal:
                 [(errors_table, detail, one) for one, detail in misfits.items()],
             )
 
+    def postpone(self, rows: Iterable[int], until: datetime) -> None:
+        """Try these again later: BigQuery did not take them now."""
+        with self._transaction():
+            self._connection.executemany(
+                "UPDATE waiting SET due = ? WHERE id = ?", [(_micros(until), one) for one in rows]
+            )
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")
