@@ -22,6 +22,9 @@ def main(
     configuration: Annotated[
         Path, typer.Option(help="Folder of catalogue.json and plans.json.")
     ] = DEFAULT_CONFIGURATION,
+    callback_fault: Annotated[
+        str, typer.Option(help="Break LiteLLM's callbacks in the last proxy: raise, never or late.")
+    ] = "",
 ) -> None:
     """Run the whole system on this machine and print where it is."""
     stopped = False
@@ -35,7 +38,7 @@ def main(
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     layout = default_layout()
-    options = Options(proxies=proxies, scheduler=scheduler, configuration=configuration)
+    options = Options(proxies, scheduler, configuration, callback_fault)
     try:
         with running_sandbox(layout, options) as supervisor:
             _print_welcome(layout.state)

@@ -52,7 +52,7 @@ def free_port() -> int:
 
 
 def sandbox_parts(
-    layout: Layout, *, proxies: int, scheduler: bool, python: str = sys.executable
+    layout: Layout, *, proxies: int, scheduler: bool, callback_fault: str = "", python: str = sys.executable
 ) -> dict[str, Part]:
     """All parts of a sandbox by name, in the order of starting."""
     clock = f"file:{layout.clock}"
@@ -67,7 +67,10 @@ def sandbox_parts(
     stripe = double("stripe", "sandbox.stripe")
     provider = double("provider", "sandbox.provider")
     bigquery = double("bigquery", "sandbox.bigquery", "--project", PROJECT_ID)
-    proxy_parts = [_proxy(layout, number, python) for number in range(proxies)]
+    last = proxies - 1
+    proxy_parts = [
+        _proxy(layout, number, python, callback_fault if number == last else "") for number in range(proxies)
+    ]
     upstreams = [argument for proxy in proxy_parts for argument in ("--upstream", proxy.url)]
     edge = double("edge", "sandbox.edge", "--log-dir", str(layout.logs), *upstreams, state=False)
     router = double(
@@ -117,7 +120,7 @@ def _common(layout: Layout) -> dict[str, str]:
     }
 
 
-def _proxy(layout: Layout, number: int, python: str) -> Part:
+def _proxy(layout: Layout, number: int, python: str, callback_fault: str) -> Part:
     port = free_port()
     keys = {name: os.environ.get(name) or "sandbox-has-no-key" for name in PROVIDER_KEYS.values()}
     environment = _common(layout) | keys | {
@@ -125,6 +128,7 @@ def _proxy(layout: Layout, number: int, python: str) -> Part:
         "TALLYGATE_HOST": "127.0.0.1",
         "K_SERVICE": SERVICE,
         "K_REVISION": REVISION,
+        "TALLYGATE_FAULT_CALLBACK": callback_fault,
     }  # fmt: skip
     command = (python, "-m", "proxy")
     return Part(

@@ -32,6 +32,8 @@ class Options:
     scheduler: bool = True
     configuration: Path = DEFAULT_CONFIGURATION
     """Folder of the ``catalogue.json`` and ``plans.json`` in use."""
+    callback_fault: str = ""
+    """How LiteLLM's callbacks break in the last proxy: billing must not depend on them."""
 
 
 @contextmanager
@@ -46,7 +48,12 @@ def running_sandbox(layout: Layout, options: Options) -> Iterator[Supervisor]:
     supervisor = Supervisor(layout)
     try:
         clear(layout)
-        parts = sandbox_parts(layout, proxies=options.proxies, scheduler=options.scheduler)
+        parts = sandbox_parts(
+            layout,
+            proxies=options.proxies,
+            scheduler=options.scheduler,
+            callback_fault=options.callback_fault,
+        )
         _prepare(layout, options, parts["provider"].url)
         _start(supervisor, *(part for part in parts.values() if part.name != "clock"))
         tenants = _seed(layout, parts)

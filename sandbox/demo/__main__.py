@@ -27,7 +27,7 @@ from sandbox.demo.proof import Finding, Proof, prove, report
 from sandbox.demo.script import Step, script
 from sandbox.demo.settle import invoices, now, settle
 from sandbox.layout import REPOSITORY, default_layout
-from sandbox.state import read_state
+from sandbox.state import NotRunningError, read_state
 from tallygate.catalogue import load_catalogue
 
 LEAST_REQUESTS: Final = 300
@@ -46,7 +46,7 @@ class CouldNotRunError(Exception):
 def own_sandbox(display: Display) -> Iterator[dict[str, Any]]:
     """A sandbox for this demo alone, ended at the end of the block; its state."""
     display.say("starting the sandbox: proxies, edge, log router, warehouse, function, Stripe, providers")
-    command = [sys.executable, "-m", "sandbox", "--proxies", str(_PROXIES)]
+    command = [sys.executable, "-m", "sandbox", "--proxies", str(_PROXIES), "--callback-fault", "raise"]
     path = default_layout().state
     process = subprocess.Popen(
         command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -60,6 +60,16 @@ def own_sandbox(display: Display) -> Iterator[dict[str, Any]]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def running_sandbox() -> Iterator[dict[str, Any]]:
+    """The sandbox that runs in this checkout; its state.
+
+    Raises:
+        NotRunningError: when there is none.
+    """
+    yield read_state(default_layout().state)
 
 
 def run_demo(display: Display, state: Mapping[str, Any], *, seed: int, requests: int) -> Proof:
@@ -100,16 +110,17 @@ def prove_outcomes(
 def main(
     seed: Annotated[int, typer.Option(help="Draws the prompts and their order.")] = 1,
     requests: Annotated[int, typer.Option(min=100, max=5000)] = LEAST_REQUESTS,
+    attach: Annotated[bool, typer.Option(help="Use the sandbox that runs here already.")] = False,
 ) -> None:
     """Drive requests through the whole system and prove that the invoice adds up."""
     started = time.monotonic()
     display = make_display()
     try:
-        with own_sandbox(display) as state:
+        with running_sandbox() if attach else own_sandbox(display) as state:
             proof = run_demo(display, state, seed=seed, requests=requests)
             tenants = {tenant["stripe_customer"]: tenant["tenant_id"] for tenant in state["tenants"]}
             print_invoices(display, invoices(connect(state)), tenants)
-    except (CouldNotRunError, httpx.HTTPError, stripe.StripeError) as error:
+    except (CouldNotRunError, NotRunningError, httpx.HTTPError, stripe.StripeError) as error:
         print(f"the demo could not run: {error}", file=sys.stderr)
         sys.exit(2)
     seconds = time.monotonic() - started

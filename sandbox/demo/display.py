@@ -8,19 +8,30 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import stripe
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from sandbox.demo.proof import STAGES, Proof, Row
+from sandbox.demo.proof import STAGES, Proof
 
-_COLUMNS: Final = (
-    "provider", "waived_upstream", "estimate_error", "unrecorded", "events", "warehouse",
-    "included", "waived", "parked", "stripe", "one_off", "invoice",
-)  # fmt: skip
-_HEADINGS: Final = {"waived_upstream": "waived\nupstream", "estimate_error": "estimate\nerror"}
-_LEAST_WIDTH: Final = 170
+_COLUMNS: Final = {
+    "provider": "provider",
+    "waived_upstream": "waived upstream",
+    "estimate_error": "estimate error",
+    "unrecorded": "unrecorded",
+    "events": "events",
+    "warehouse": "warehouse",
+    "included": "included",
+    "waived": "waived",
+    "parked": "parked",
+    "stripe": "stripe",
+    "one_off": "one-off",
+    "invoice": "invoice",
+}
+"""Fields of a row and their headings, from the provider to the invoice."""
+_LEAST_WIDTH: Final = 140
 _SHOWN_FINDINGS: Final = 12
 
 
@@ -57,28 +68,36 @@ def make_display() -> Display:
 
 def print_proof(display: Display, proof: Proof) -> None:
     """The table, what it says, and what does not add up."""
-    table = Table(title="Every quantity from the provider to the invoice", title_justify="left")
-    table.add_column("tenant", no_wrap=True)
-    table.add_column("meter", no_wrap=True)
-    for name in _COLUMNS:
-        table.add_column(_HEADINGS.get(name, name), justify="right", no_wrap=True)
-    for number, row in enumerate(proof.rows):
-        last = number + 1 == len(proof.rows) or proof.rows[number + 1].tenant_id != row.tenant_id
-        table.add_row(*_cells(row), end_section=last)
-    display.console.print()
-    display.console.print(table)
-    display.console.print(
-        Text(
-            "provider = events + waived upstream + estimate error + unrecorded\n"
-            "events = warehouse = stripe + included + waived + parked\n"
-            "invoice = stripe + one-off        (tokens; llm_cost_nano_usd in nano-USD)"
-        )
+    shown = {n: h for n, h in _COLUMNS.items() if any(getattr(row, n) for row in proof.rows)}
+    table = Table(
+        title="Every quantity from the provider to the invoice",
+        title_justify="left",
+        box=SIMPLE,
+        pad_edge=False,
     )
+    table.add_column("", no_wrap=True)
+    for heading in shown.values():
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True, vertical="bottom")
+    tenant = None
+    for row in proof.rows:
+        if row.tenant_id != tenant:
+            tenant = row.tenant_id
+            table.add_section()
+            table.add_row(Text(tenant, style="bold"))
+        table.add_row(f"  {row.meter}", *(_number(getattr(row, name)) for name in shown))
+    display.console.print()
+    display.console.print(table, crop=False, overflow="ignore", soft_wrap=True)
+    display.console.print(Text(_RULES))
+    nothing = [heading for name, heading in _COLUMNS.items() if name not in shown]
+    if nothing:
+        display.console.print(Text(f"0 everywhere, so left out: {', '.join(nothing)}"))
     _print_verdict(display, proof)
 
 
-def _cells(row: Row) -> list[str]:
-    return [row.tenant_id, row.meter, *(_number(getattr(row, name)) for name in _COLUMNS)]
+_RULES: Final = """Tokens; llm_cost_nano_usd in nano-USD (10⁻⁹ USD).
+provider = events + waived upstream + estimate error + unrecorded
+events = warehouse = stripe + included + waived + parked
+invoice = stripe + one-off"""
 
 
 def _number(value: int) -> str:
