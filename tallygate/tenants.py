@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
 from tallygate import keys
-from tallygate.appdb import Condition, Database
+from tallygate.appdb import Condition, Database, Transaction
 from tallygate.clock import parse_rfc3339, rfc3339
 
 TenantStatus = Literal["pending", "active", "grace", "suspended", "closed"]
+
+OperatorStatus = Literal["suspended", "closed"]
 
 TENANT_ID: Final = re.compile(r"[a-z][a-z0-9-]{2,23}")
 """Matches a whole tenant id."""
@@ -37,8 +39,16 @@ class Tenant:
     max_parallel: int
     monthly_budget_nano_usd: int | None
     stripe_customer: str | None
+    seats: int = 0
+    """Paid for by the subscription; informative, quotas are the plan's."""
+    billing_status: TenantStatus | None = None
+    """What the subscription alone gives; None while nothing followed Stripe."""
+    operator_status: OperatorStatus | None = None
+    """Set by an operator: ``status`` is this one, whatever the subscription gives."""
     sync_ticket: int = 0
+    """The newest ticket that was taken to follow Stripe."""
     applied_ticket: int = 0
+    """The ticket whose state is written here: only a newer one may replace it."""
 
     def serves_at(self, moment: datetime) -> bool:
         """Whether requests are served: active, or in grace that has not ended."""
@@ -77,8 +87,33 @@ def get_tenant(database: Database, tenant_id: str) -> Tenant | None:
 
 
 def put_tenant(database: Database, tenant: Tenant) -> None:
-    """Write the tenant."""
-    database.put("tenants", tenant.tenant_id, asdict(tenant) | {"models": list(tenant.models)})
+    """Write a tenant that nobody else can be changing: a new one. Others are changed by change_tenant."""
+    database.put("tenants", tenant.tenant_id, tenant_document(tenant))
+
+
+def change_tenant(database: Database, tenant_id: str, change: Callable[[Tenant], Tenant]) -> Tenant:
+    """Replace a tenant by what ``change`` makes of it, in one transaction; the new one.
+
+    Raises:
+        KeyError: when there is no such tenant.
+        RecordError: when the stored document misses a field or holds a value of another kind.
+        DatabaseUnavailableError: when the store can't be reached.
+    """
+
+    def replace(transaction: Transaction) -> Tenant:
+        document = transaction.get("tenants", tenant_id)
+        if document is None:
+            raise KeyError(tenant_id)
+        changed = change(tenant_from(document))
+        transaction.put("tenants", tenant_id, tenant_document(changed))
+        return changed
+
+    return database.transact(replace)
+
+
+def tenant_document(tenant: Tenant) -> dict[str, Any]:
+    """The document that describes a tenant."""
+    return asdict(tenant) | {"models": list(tenant.models)}
 
 
 def tenant_from(document: Mapping[str, Any]) -> Tenant:
@@ -99,6 +134,9 @@ def tenant_from(document: Mapping[str, Any]) -> Tenant:
         max_parallel=_field(document, where, "max_parallel", int),
         monthly_budget_nano_usd=_field(document, where, "monthly_budget_nano_usd", int, optional=True),
         stripe_customer=_field(document, where, "stripe_customer", str, optional=True),
+        seats=_field(document, where, "seats", int, optional=True) or 0,
+        billing_status=_field(document, where, "billing_status", str, optional=True),
+        operator_status=_field(document, where, "operator_status", str, optional=True),
         sync_ticket=_field(document, where, "sync_ticket", int),
         applied_ticket=_field(document, where, "applied_ticket", int),
     )

@@ -1,4 +1,4 @@
-"""The app database: tenants, API keys, spend, inbox, segments, leases and watermarks.
+"""The app database: tenants, Stripe customers, API keys, spend, inbox, segments, leases and watermarks.
 
 One small document-store interface with two implementations, held to one contract suite: Firestore in Google
 Cloud, SQLite in the sandbox.

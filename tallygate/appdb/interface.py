@@ -11,7 +11,9 @@ Document = dict[str, Any]
 
 T = TypeVar("T")
 
-COLLECTIONS: Final = ("tenants", "api_keys", "spend", "inbox", "segments", "leases", "watermarks")
+COLLECTIONS: Final = (
+    "tenants", "customers", "api_keys", "spend", "inbox", "segments", "leases", "watermarks",
+)  # fmt: skip
 
 
 class DatabaseUnavailableError(Exception):
