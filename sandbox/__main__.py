@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sandbox.layout import default_layout
+from sandbox.layout import Layout, default_layout
 from sandbox.run import DEFAULT_CONFIGURATION, Options, running_sandbox
 from sandbox.state import read_state
 from sandbox.supervisor import SandboxError
@@ -25,6 +25,9 @@ def main(
     callback_fault: Annotated[
         str, typer.Option(help="Break LiteLLM's callbacks in the last proxy: raise, never or late.")
     ] = "",
+    root: Annotated[
+        Path | None, typer.Option(help="Folder to keep everything in; .sandbox by default.")
+    ] = None,
 ) -> None:
     """Run the whole system on this machine and print where it is."""
     stopped = False
@@ -37,7 +40,7 @@ def main(
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    layout = default_layout()
+    layout = Layout(root.resolve()) if root else default_layout()
     options = Options(proxies, scheduler, configuration, callback_fault)
     try:
         with running_sandbox(layout, options) as supervisor:

@@ -9,12 +9,12 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import httpx
 import stripe
@@ -26,12 +26,12 @@ from sandbox.demo.drive import Outcome, drive
 from sandbox.demo.proof import Finding, Proof, prove, report
 from sandbox.demo.script import Step, script
 from sandbox.demo.settle import invoices, now, settle
-from sandbox.layout import REPOSITORY, default_layout
+from sandbox.layout import REPOSITORY, Layout, default_layout
 from sandbox.state import NotRunningError, read_state
 from tallygate.catalogue import load_catalogue
 
 LEAST_REQUESTS: Final = 300
-_PROXIES: Final = 2
+_OPTIONS: Final = ("--proxies", "2", "--callback-fault", "raise")
 _POLL_SECONDS: Final = 0.2
 _PACKAGES: Final = (
     "litellm", "stripe", "openai", "anthropic", "functions-framework", "google-cloud-bigquery", "duckdb",
@@ -43,38 +43,43 @@ class CouldNotRunError(Exception):
 
 
 @contextmanager
-def own_sandbox(display: Display) -> Iterator[dict[str, Any]]:
-    """A sandbox for this demo alone, ended at the end of the block; its state."""
+def own_sandbox(display: Display, layout: Layout, *options: str) -> Iterator[Connections]:
+    """A sandbox for this demo alone, ended at the end of the block.
+
+    Raises:
+        CouldNotRunError: when it does not start.
+    """
     display.say("starting the sandbox: proxies, edge, log router, warehouse, function, Stripe, providers")
-    command = [sys.executable, "-m", "sandbox", "--proxies", str(_PROXIES), "--callback-fault", "raise"]
-    path = default_layout().state
+    command = [sys.executable, "-m", "sandbox", "--root", str(layout.root), *options]
     process = subprocess.Popen(
         command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     try:
-        while not (path.exists() and read_state(path)["supervisor_pid"] == process.pid):
+        while not (layout.state.exists() and read_state(layout.state)["supervisor_pid"] == process.pid):
             if process.poll() is not None:
                 raise CouldNotRunError(process.stderr.read().decode() if process.stderr else "")
             time.sleep(_POLL_SECONDS)
-        yield read_state(path)
+        yield connect(layout)
     finally:
         process.terminate()
         process.wait()
+        if process.stderr:
+            process.stderr.close()
 
 
 @contextmanager
-def running_sandbox() -> Iterator[dict[str, Any]]:
-    """The sandbox that runs in this checkout; its state.
+def running_sandbox(layout: Layout) -> Iterator[Connections]:
+    """A sandbox that runs already.
 
     Raises:
         NotRunningError: when there is none.
     """
-    yield read_state(default_layout().state)
+    yield connect(layout)
 
 
-def run_demo(display: Display, state: Mapping[str, Any], *, seed: int, requests: int) -> Proof:
+def run_demo(display: Display, connections: Connections, *, seed: int, requests: int) -> Proof:
     """Drive, settle, collect, prove."""
-    connections = connect(state)
+    state = connections.state
     began = now(state)
     plans = {tenant["tenant_id"]: tenant["plan"] for tenant in state["tenants"]}
     steps = script(plans, seed=seed, requests=requests)
@@ -92,7 +97,7 @@ def prove_outcomes(
     """The proof of what the outcomes left behind; may be repeated while the sandbox runs."""
     until = now(connections.state)
     sources = collect(connections, since=since, until=until)
-    catalogue = load_catalogue(default_layout().catalogue, now=until)
+    catalogue = load_catalogue(connections.layout.catalogue, now=until)
     told = {outcome.step.number: outcome.request_id for outcome in outcomes if outcome.request_id}
     proof = prove(steps, told, sources, catalogue)
     unexpected = [
@@ -110,32 +115,35 @@ def prove_outcomes(
 def main(
     seed: Annotated[int, typer.Option(help="Draws the prompts and their order.")] = 1,
     requests: Annotated[int, typer.Option(min=100, max=5000)] = LEAST_REQUESTS,
-    attach: Annotated[bool, typer.Option(help="Use the sandbox that runs here already.")] = False,
+    attach: Annotated[bool, typer.Option(help="Use the sandbox that runs there already.")] = False,
+    root: Annotated[Path | None, typer.Option(help="Folder of the sandbox; .sandbox by default.")] = None,
 ) -> None:
     """Drive requests through the whole system and prove that the invoice adds up."""
     started = time.monotonic()
     display = make_display()
+    layout = Layout(root.resolve()) if root else default_layout()
+    sandbox = running_sandbox(layout) if attach else own_sandbox(display, layout, *_OPTIONS)
     try:
-        with running_sandbox() if attach else own_sandbox(display) as state:
-            proof = run_demo(display, state, seed=seed, requests=requests)
-            tenants = {tenant["stripe_customer"]: tenant["tenant_id"] for tenant in state["tenants"]}
-            print_invoices(display, invoices(connect(state)), tenants)
+        with sandbox as connections:
+            proof = run_demo(display, connections, seed=seed, requests=requests)
+            tenants = {t["stripe_customer"]: t["tenant_id"] for t in connections.state["tenants"]}
+            print_invoices(display, invoices(connections), tenants)
     except (CouldNotRunError, NotRunningError, httpx.HTTPError, stripe.StripeError) as error:
         print(f"the demo could not run: {error}", file=sys.stderr)
         sys.exit(2)
     seconds = time.monotonic() - started
     print_proof(display, proof)
-    path = _write(proof, requests=requests, seed=seed, seconds=seconds)
+    path = _write(layout, proof, requests=requests, seed=seed, seconds=seconds)
     display.say(f"{proof.events} requests in {seconds:.0f} s with seed {seed}; the same as data: {path}")
     sys.exit(1 if proof.findings else 0)
 
 
-def _write(proof: Proof, *, requests: int, seed: int, seconds: float) -> Path:
-    path = default_layout().root / "demo.json"
+def _write(layout: Layout, proof: Proof, *, requests: int, seed: int, seconds: float) -> Path:
+    path = layout.root / "demo.json"
     versions = {name: version(name) for name in _PACKAGES}
     content = report(proof, requests=requests, seed=seed, seconds=seconds, versions=versions)
     path.write_text(json.dumps(content, indent=2) + "\n")
-    return path.relative_to(REPOSITORY)
+    return path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from sandbox.demo.proof import Amounts, Bucket, Sources
-from sandbox.layout import STRIPE_API_KEY
+from sandbox.layout import STRIPE_API_KEY, Layout
+from sandbox.state import read_state
 from tallygate.records import ADMIT_EVENT, METERS, USAGE_EVENT
 
 _SUMMARY_PAGE: Final = 100
@@ -50,15 +51,22 @@ _REJECTED: Final = "SELECT DISTINCT r.request_id FROM `{ledger}.rejected_lines` 
 class Connections:
     """Clients of a running sandbox, made from its ``state.json``."""
 
+    layout: Layout
     state: Mapping[str, Any]
     stripe: stripe.StripeClient
     warehouse: bigquery.Client
 
 
-def connect(state: Mapping[str, Any]) -> Connections:
-    """Unmodified clients, pointed at the doubles."""
+def connect(layout: Layout) -> Connections:
+    """Unmodified clients, pointed at the doubles.
+
+    Raises:
+        NotRunningError: when no sandbox runs there.
+    """
+    state = read_state(layout.state)
     os.environ["BIGQUERY_EMULATOR_HOST"] = state["bigquery_url"]
     return Connections(
+        layout,
         state,
         stripe.StripeClient(STRIPE_API_KEY, base_addresses={"api": state["stripe_url"]}),
         bigquery.Client(project=state["project_id"], credentials=AnonymousCredentials()),

@@ -60,8 +60,8 @@ _COMPLETIONS: Final = (
 )
 _ANTHROPIC: Final = (
     Case("messages", "messages", "claude-haiku-4-5", directives=_OUT),
-    Case("messages, streamed", "messages", "claude-sonnet-4-5", stream=True, directives=_OUT),
-    Case("cache write", "messages", "claude-sonnet-4-5", directives="[[out={out} cache_write={cached}]]"),
+    Case("messages, streamed", "messages", "claude-sonnet-4-6", stream=True, directives=_OUT),
+    Case("cache write", "messages", "claude-sonnet-4-6", directives="[[out={out} cache_write={cached}]]"),
     Case(
         "cache read, streamed", "messages", "claude-haiku-4-5", stream=True,
         directives="[[out={out} cached={cached}]]",

@@ -29,5 +29,5 @@ OPENAI_LISTED: Final = (
     "gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "gpt-3.5-turbo-instruct", "text-embedding-3-small",
     "text-embedding-3-large",
 )  # fmt: skip
-ANTHROPIC_LISTED: Final = ("claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5")
+ANTHROPIC_LISTED: Final = ("claude-opus-4-5", "claude-sonnet-4-6", "claude-haiku-4-5")
 """What the lists of models show; the families hold more."""
