@@ -97,7 +97,7 @@ class Exchange:
         return self.finished
 
     def _event(self, http_status: int, error: str | None, cancelled: bool) -> UsageEvent:
-        now = self.emitter.clock.now()
+        now, ended = self.emitter.clock.now(), time.monotonic()
         call = self._served_by(http_status)
         counts, estimated = self._counts(call, cancelled=cancelled)
         broke_off = self.broke_off or (not call.whole if call is not None else self._failed())
@@ -129,7 +129,8 @@ class Exchange:
             price_version=price.price_version if price else None,
             unpriced=price is None and counts.total > 0,
             estimated=estimated,
-            latency_ms=_milliseconds(time.monotonic() - self.began),
+            latency_ms=_milliseconds(ended - self.began),
+            added_latency_ms=_milliseconds(ended - self.began - self.wire.open_seconds(ended)),
             time_to_first_token_ms=(
                 None if self.first_chunk is None else _milliseconds(self.first_chunk - self.began)
             ),

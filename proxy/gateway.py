@@ -60,6 +60,9 @@ class Gateway:
         try:
             await self._route(endpoint, request_id, scope, receive, send)
         except ApiError as error:
+            if error.status >= 500:  # no tenant is known, so no usage event tells of it
+                fields = {"event": "request_failed", "request_id": request_id, "error_type": error.code}
+                log.error("a request failed before its tenant was known", extra={"fields": fields})
             await refuse(send, error, api, {"x-request-id": request_id})
 
     async def _route(

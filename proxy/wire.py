@@ -9,6 +9,7 @@ It is reached through two settings that LiteLLM offers (``litellm.aclient_sessio
 from __future__ import annotations
 
 import re
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
@@ -53,6 +54,9 @@ class Call:
     """The answer began as a JSON object does."""
     truncated: bool = False
     """The beginning was dropped: the answer is larger than what is kept."""
+    began: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+    """Monotonic seconds; None while the provider may still send."""
     _chunks: deque[bytes] = field(default_factory=deque)
 
     def add(self, chunk: bytes) -> None:
@@ -82,6 +86,10 @@ class Call:
         """Whether the answer is a stream of events."""
         return "event-stream" in self.content_type
 
+    def open_seconds(self, now: float) -> float:
+        """How long the call was open, until ``now`` (monotonic seconds) if it still is."""
+        return max(0.0, (now if self.ended is None else self.ended) - self.began)
+
     @property
     def succeeded(self) -> bool:
         """Whether the provider answered with a result (which may have broken off)."""
@@ -96,6 +104,10 @@ class Wire:
     calls: list[Call] = field(default_factory=list)
     passed: Call = field(default_factory=lambda: Call(None, status=200))
     """What LiteLLM answered without any call that was seen here: nothing is served unmetered."""
+
+    def open_seconds(self, now: float) -> float:
+        """How long provider calls were open, until ``now`` (monotonic seconds); they follow each other."""
+        return sum(call.open_seconds(now) for call in self.calls)
 
 
 current: ContextVar[Wire | None] = ContextVar("wire", default=None)
@@ -118,7 +130,11 @@ class Tap(httpx.AsyncBaseTransport):
         request.headers["accept-encoding"] = "identity"  # the bytes are read here, before any decoding
         if on_loopback(call.url):
             request.headers[REQUEST_ID_HEADER] = wire.request_id
-        response = await self._inner.handle_async_request(request)
+        try:
+            response = await self._inner.handle_async_request(request)
+        except BaseException:
+            call.ended = time.monotonic()
+            raise
         call.status = response.status_code
         call.content_type = response.headers.get("content-type", "")
         assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -145,10 +161,17 @@ class _Watched(httpx.AsyncByteStream):
                 self._call.add(rest)
                 yield rest
             raise
+        finally:
+            self._ended()
         self._call.complete = True
 
     async def aclose(self) -> None:
+        self._ended()
         await self._inner.aclose()
+
+    def _ended(self) -> None:
+        if self._call.ended is None:
+            self._call.ended = time.monotonic()
 
 
 def _unread(stream: httpx.AsyncByteStream) -> bytes:

@@ -16,6 +16,7 @@ import pytest
 
 from proxy.asgi import App, Message, Receive, Scope, Send
 from proxy.auth import Authenticator
+from proxy.errors import ApiError
 from proxy.exchange import Emitter
 from proxy.gateway import Gateway
 from proxy.limits.gate import Gate
@@ -169,6 +170,40 @@ def test_an_answer_without_a_seen_call_is_metered_by_what_the_client_got(house: 
     assert reply.body == USAGE
     assert (event["input_tokens"], event["output_tokens"], event["estimated"]) == (7, 3, False)
     assert event["cost_nano_usd"] == "7000"
+
+
+def test_only_the_time_without_an_open_provider_call_is_added_latency(house: House) -> None:
+    async def slow_provider(scope: Scope, receive: Receive, send: Send) -> None:
+        called(USAGE).began -= 3600
+        await start(send)
+        await send({"type": "http.response.body", "body": USAGE})
+
+    run(house.behind(slow_provider).post())
+    run(house.behind(answering(USAGE, seen=False)).post())
+
+    slow, unseen = house.events()
+    assert slow["added_latency_ms"] == 0
+    assert unseen["added_latency_ms"] == unseen["latency_ms"]
+
+
+def test_a_failure_before_the_tenant_is_known_is_told_on_stderr(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It leaves no usage event, and it is the gateway's own: availability must see it."""
+
+    class Unreachable:
+        async def authenticate(self, _: Any) -> Any:
+            raise ApiError(503, "database_unavailable", "try again")
+
+    reply = run(house.behind(answering(USAGE), authenticator=Unreachable()).post())
+
+    (record,) = (record for record in caplog.records if record.name == "tallygate.gateway")
+    assert (reply.status, house.lines()) == (503, [])
+    assert record.__dict__["fields"] == {
+        "event": "request_failed",
+        "request_id": reply.headers["x-request-id"],
+        "error_type": "database_unavailable",
+    }
 
 
 def test_an_answer_without_any_usage_is_estimated(house: House) -> None:

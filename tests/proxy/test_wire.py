@@ -83,6 +83,22 @@ def test_a_broken_stream_keeps_what_came() -> None:
     assert (call.body, call.complete, call.whole) == (b"data: 1\n\n", False, False)
 
 
+def test_calls_are_open_until_their_answer_was_read() -> None:
+    wire = Wire("id-1")
+    assert wire.open_seconds(1e12) == 0
+
+    through("https://a/x", lambda: Bytes(b"data: [DONE]\n\n"), wire=wire)
+    with pytest.raises(httpx.ReadError):
+        through("https://a/x", lambda: Bytes(breaks=True), wire=wire)
+
+    first, second = wire.calls
+    assert first.ended is not None
+    assert second.ended is not None
+    assert wire.open_seconds(1e12) == first.ended - first.began + second.ended - second.began
+    wire.calls.append(Call("gpt-x", began=10.0))
+    assert wire.open_seconds(12.5) == pytest.approx(wire.open_seconds(10.0) + 2.5)
+
+
 def test_a_call_outside_a_request_is_let_through() -> None:
     assert REQUEST_ID_HEADER not in through("http://127.0.0.1/x", Bytes, wire=None).headers
 
