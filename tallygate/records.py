@@ -136,9 +136,7 @@ class UsageEvent:
     billable: Annotated[bool, Column("Whether the tokens count for billing.")] = True
     estimated: Annotated[bool, Column("The provider did not report the counts.")] = False
     latency_ms: Annotated[int, Column("From the request's arrival to its last byte, in milliseconds.")] = 0
-    added_latency_ms: Annotated[
-        int, Column("Of latency_ms, the time in which no provider call was open.")
-    ] = 0
+    added_latency_ms: Annotated[int, Column("Of latency_ms, time without an open provider call.")] = 0
     time_to_first_token_ms: Annotated[int | None, Column("To the first body chunk, in milliseconds.")] = None
     status: Annotated[Status, Column("success, failure or cancelled.")]
     http_status: Annotated[int, Column("Status of the answer; 499 when the client had gone.")]
