@@ -23,7 +23,6 @@ from google.cloud import bigquery
 Value = str | int | bool | datetime | Sequence[str] | Sequence["DeliveryRow"]
 
 _CALL_SECONDS: Final = 30.0
-_JOB_SECONDS: Final = 120.0
 _RETRY: Final = bigquery.DEFAULT_RETRY.with_timeout(60.0)
 
 
@@ -65,6 +64,8 @@ class Warehouse:
     client: bigquery.Client
     raw: str
     ledger: str
+    job_seconds: float = 120.0
+    """How long a job is waited for."""
     jobs: int = 0
     """BigQuery jobs started by this object: what a run costs."""
     _located: tuple[str | None, int] | None = field(default=None, repr=False)
@@ -73,15 +74,21 @@ class Warehouse:
         """The rows of a query.
 
         Raises:
+            JobRunningError: when it has not ended in time.
             GoogleAPICallError: when BigQuery can't be reached or refuses.
         """
         self.jobs += 1
-        rows = self.client.query_and_wait(
-            self.statement(name),
-            job_config=_config(self.statement(name), parameters),
-            wait_timeout=_JOB_SECONDS,
-            retry=_RETRY,
-        )
+        sql = self.statement(name)
+        try:
+            rows = self.client.query_and_wait(
+                sql,
+                job_config=_config(sql, parameters),
+                wait_timeout=self.job_seconds,
+                retry=_RETRY,
+                job_retry=None,  # its default goes on for ten minutes: as long as a lease holds
+            )
+        except concurrent.futures.TimeoutError:
+            raise JobRunningError(name) from None
         return [dict(row.items()) for row in rows]
 
     def write(self, job_id: str, name: str, parameters: Mapping[str, Value]) -> Outcome:
@@ -106,8 +113,8 @@ class Warehouse:
         except exceptions.Conflict:
             location, _ = self.located()
             job = self.client.get_job(job_id, location=location, retry=_RETRY, timeout=_CALL_SECONDS)
-            return _ended(job, ours=False)
-        return _ended(job, ours=True)
+            return self._ended(job, ours=False)
+        return self._ended(job, ours=True)
 
     def located(self) -> tuple[str | None, int]:
         """Location of the ledger, and when its first table was made, in milliseconds since 1970."""
@@ -117,6 +124,24 @@ class Warehouse:
             self._located = (table.location, 0 if created is None else int(created.timestamp() * 1000))
         return self._located
 
+    def _ended(self, job: Any, *, ours: bool) -> Outcome:
+        """Wait for a job.
+
+        Raises:
+            JobRunningError: when it has not ended in time.
+        """
+        error: str | None = None
+        try:
+            job.result(timeout=self.job_seconds, retry=_RETRY, job_retry=None)
+        except concurrent.futures.TimeoutError:
+            raise JobRunningError(job.job_id) from None
+        except exceptions.GoogleAPICallError as raised:
+            if job.error_result is None:  # the question failed, not the job
+                raise
+            error = str(raised.message)
+        rows = 0 if error is not None else job.num_dml_affected_rows or 0
+        return Outcome(job.job_id, ours, rows, error)
+
     def statement(self, name: str) -> str:
         """The text of an SQL file with the datasets' names filled in."""
         return Template(_text(name)).substitute(raw=self.raw, ledger=self.ledger)
@@ -125,25 +150,6 @@ class Warehouse:
 @cache
 def _text(name: str) -> str:
     return resources.files("tallygate.metering").joinpath("sql", f"{name}.sql").read_text("utf-8")
-
-
-def _ended(job: Any, *, ours: bool) -> Outcome:
-    """Wait for a job.
-
-    Raises:
-        JobRunningError: when it has not ended in time.
-    """
-    error: str | None = None
-    try:
-        job.result(timeout=_JOB_SECONDS, retry=_RETRY, job_retry=None)
-    except concurrent.futures.TimeoutError:
-        raise JobRunningError(job.job_id) from None
-    except exceptions.GoogleAPICallError as raised:
-        if job.error_result is None:  # the question failed, not the job
-            raise
-        error = str(raised.message)
-    rows = 0 if error is not None else job.num_dml_affected_rows or 0
-    return Outcome(job.job_id, ours, rows, error)
 
 
 def _config(sql: str, parameters: Mapping[str, Value]) -> bigquery.QueryJobConfig:

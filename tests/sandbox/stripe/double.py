@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,16 +14,13 @@ from typing import Any, Final
 
 import httpx
 import stripe
-import uvicorn
-from starlette.applications import Starlette
-from starlette.types import Receive, Scope, Send
 
 from sandbox.stripe.app import stripe_app
 from tallygate.clock import FixedClock, parse_rfc3339
+from tests.support.host import Host as ServerHost
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _MOST_STEPS: Final = 2000
-_START_SECONDS: Final = 20
 
 
 @dataclass
@@ -72,68 +67,18 @@ class Double:
         self.post("/_sandbox/tick")
 
 
-class Host:
-    """One web server for all doubles of a run, one after the other: stopping a server takes a while."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self._current: Starlette | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._started = threading.Event()
-        config = uvicorn.Config(
-            self._serve,
-            host="127.0.0.1",
-            port=0,
-            log_level="error",
-            ws="none",
-            interface="asgi3",
-            lifespan="off",
-            access_log=False,
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert self._current is not None, "a request came while no double runs"
-        await self._current(scope, receive, send)
-
-    async def _run(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        # Named as TCP: else asyncio leaves small packets waiting for acknowledgements, 40 ms each.
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listening.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self._started.set()
-        await self._server.serve([listening])
-
-    def start(self) -> None:
-        """Begin to listen."""
-        self._thread.start()
-        assert self._started.wait(_START_SECONDS), "the server did not start"
-
-    def stop(self) -> None:
-        """Stop listening."""
-        self._server.should_exit = True
-        self._thread.join()
+class Host(ServerHost):
+    """The server of all doubles of a run, one after the other."""
 
     @contextmanager
-    def running(self, state: Path, **options: Any) -> Iterator[Double]:
+    def running(self, state: Path, clock: FixedClock | None = None, **options: Any) -> Iterator[Double]:
         """A double for as long as the block runs; one at a time."""
-        clock = FixedClock(START)
-        app = stripe_app(state, clock, **options)
-        lifespan = app.router.lifespan_context(app)
-        self._wait(lifespan.__aenter__())
-        self._current = app
-        try:
-            with httpx.Client(timeout=30, trust_env=False) as http:
-                yield Double(self.url, clock, http)
-        finally:
-            self._current = None
-            self._wait(lifespan.__aexit__(None, None, None))
-
-    def _wait(self, work: Coroutine[Any, Any, object]) -> None:
-        assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(_START_SECONDS)
+        clock = clock or FixedClock(START)
+        with (
+            self.serving(stripe_app(state, clock, **options)) as url,
+            httpx.Client(timeout=30, trust_env=False) as http,
+        ):
+            yield Double(url, clock, http)
 
 
 @dataclass
