@@ -10,6 +10,7 @@ from tallygate.appdb.interface import (
     Database,
     DatabaseUnavailableError,
     Document,
+    ReadAfterWriteError,
     Transaction,
 )
 from tallygate.appdb.opening import open_database
@@ -20,6 +21,7 @@ __all__ = [
     "Database",
     "DatabaseUnavailableError",
     "Document",
+    "ReadAfterWriteError",
     "Transaction",
     "open_database",
 ]

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from google.api_core import exceptions
+from google.api_core.retry import Retry, if_exception_type
 from google.cloud import firestore
 
-from tallygate.appdb.interface import Condition, DatabaseUnavailableError, Document, Transaction
+from tallygate.appdb.interface import (
+    Condition,
+    DatabaseUnavailableError,
+    Document,
+    ReadAfterWriteError,
+    Transaction,
+    order_of,
+)
 
 T = TypeVar("T")
 
 _TIMEOUT_SECONDS: Final = 5.0
+"""The client's own retries go on for one to five minutes; a request of a tenant can't wait for that."""
+_RETRY: Final = Retry(
+    predicate=if_exception_type(exceptions.ServiceUnavailable),
+    initial=0.1,
+    maximum=1.0,
+    timeout=_TIMEOUT_SECONDS,
+)
+_MOST_ATTEMPTS: Final = 10
+"""Of a transaction that others interfere with."""
+_CALLS: Final = frozenset({"batch_get_documents", "begin_transaction", "commit", "rollback", "run_query"})
 _UNAVAILABLE: Final = (
     exceptions.ServiceUnavailable,
     exceptions.DeadlineExceeded,
@@ -28,18 +47,17 @@ class FirestoreDatabase:
 
     def __init__(self, *, project_id: str, database: str) -> None:
         self._client = firestore.Client(project=project_id, database=database)
+        self._client._firestore_api_internal = _Bounded(self._client._firestore_api)
 
     def get(self, collection: str, document_id: str) -> Document | None:
         """The document, or None."""
-        return _answered(
-            lambda: _content(self._reference(collection, document_id).get(timeout=_TIMEOUT_SECONDS))
-        )
+        return _answered(lambda: _content(self._reference(collection, document_id).get()))
 
     def create(self, collection: str, document_id: str, document: Mapping[str, Any]) -> bool:
         """Write a new document; False, and nothing written, if the id is taken."""
         reference = self._reference(collection, document_id)
         try:
-            _answered(lambda: reference.create(dict(document), timeout=_TIMEOUT_SECONDS))
+            _answered(lambda: reference.create(dict(document)))
         except exceptions.AlreadyExists:
             return False
         return True
@@ -47,18 +65,18 @@ class FirestoreDatabase:
     def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
         """Write the whole document, replacing what was there."""
         reference = self._reference(collection, document_id)
-        _answered(lambda: reference.set(dict(document), timeout=_TIMEOUT_SECONDS))
+        _answered(lambda: reference.set(dict(document)))
 
     def delete(self, collection: str, document_id: str) -> None:
         """Remove the document, if it is there."""
         reference = self._reference(collection, document_id)
-        _answered(lambda: reference.delete(timeout=_TIMEOUT_SECONDS))
+        _answered(lambda: reference.delete())
 
     def increment(self, collection: str, document_id: str, by: Mapping[str, int]) -> None:
         """Add to integer fields, atomically; a missing document or field counts as 0."""
         reference = self._reference(collection, document_id)
         changes = {field: firestore.Increment(amount) for field, amount in by.items()}
-        _answered(lambda: reference.set(changes, merge=True, timeout=_TIMEOUT_SECONDS))
+        _answered(lambda: reference.set(changes, merge=True))
 
     def query(
         self,
@@ -68,19 +86,19 @@ class FirestoreDatabase:
         order_by: str | None = None,
         limit: int | None = None,
     ) -> list[tuple[str, Document]]:
-        """Ids and documents that meet all conditions, ordered by the field, else by id."""
+        """Ids and documents that meet all conditions, ordered by the field, else by a range's, else by id."""
+        order = order_of(conditions, order_by)
         query: Any = self._client.collection(collection)
         for condition in conditions:
             query = query.where(
                 filter=firestore.FieldFilter(condition.field, condition.operator, condition.value)
             )
-        if order_by is not None:
-            query = query.order_by(order_by)
+        if order is not None:
+            query = query.order_by(order)
         if limit is not None:
             query = query.limit(limit)
-        rows = _answered(lambda: list(query.stream(timeout=_TIMEOUT_SECONDS)))
-        found = [(snapshot.id, snapshot.to_dict()) for snapshot in rows]
-        return found if order_by is not None else sorted(found, key=lambda row: str(row[0]))
+        rows = _answered(lambda: list(query.stream()))
+        return [(snapshot.id, snapshot.to_dict()) for snapshot in rows]
 
     def transact(self, body: Callable[[Transaction], T]) -> T:
         """Run ``body`` in a transaction, again when another one interfered; its result."""
@@ -89,7 +107,7 @@ class FirestoreDatabase:
         def run(transaction: Any) -> T:
             return body(_FirestoreTransaction(self._client, transaction))
 
-        result: T = _answered(lambda: run(self._client.transaction(max_attempts=10)))
+        result: T = _answered(lambda: run(self._client.transaction(max_attempts=_MOST_ATTEMPTS)))
         return result
 
     def close(self) -> None:
@@ -100,19 +118,40 @@ class FirestoreDatabase:
         return self._client.collection(collection).document(document_id)
 
 
+class _Bounded:
+    """Firestore's API, each of whose calls ends in time.
+
+    Transactions take no timeouts of the caller, so they are given here, once for all calls.
+    """
+
+    def __init__(self, api: Any) -> None:
+        self._api = api
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._api, name)
+        if name not in _CALLS:
+            return method
+        return partial(method, retry=_RETRY, timeout=_TIMEOUT_SECONDS)
+
+
 class _FirestoreTransaction:
     def __init__(self, client: Any, transaction: Any) -> None:
         self._client = client
         self._transaction = transaction
+        self._wrote = False
 
     def get(self, collection: str, document_id: str) -> Document | None:
+        if self._wrote:
+            raise ReadAfterWriteError("a transaction reads all it needs before its first write")
         reference = self._client.collection(collection).document(document_id)
-        return _content(reference.get(transaction=self._transaction, timeout=_TIMEOUT_SECONDS))
+        return _content(reference.get(transaction=self._transaction))
 
     def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
+        self._wrote = True
         self._transaction.set(self._client.collection(collection).document(document_id), dict(document))
 
     def delete(self, collection: str, document_id: str) -> None:
+        self._wrote = True
         self._transaction.delete(self._client.collection(collection).document(document_id))
 
 
@@ -133,7 +172,10 @@ def _answered(call: Callable[[], T]) -> T:
         raise
     except _UNAVAILABLE as error:
         raise DatabaseUnavailableError(str(error)) from error
-    except ValueError as error:  # how the client reports a transaction that lost every attempt
-        if "Failed to commit transaction" in str(error):
-            raise DatabaseUnavailableError(str(error)) from error
+    except ValueError as error:
+        # The client's words for a transaction that lost every attempt, and for one that could not be rolled
+        # back because it had not even begun: what really happened stands behind them.
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, _UNAVAILABLE):
+            raise DatabaseUnavailableError(str(cause)) from error
         raise

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 Document = dict[str, Any]
-"""JSON values only; times are RFC 3339 texts, so that they sort and both stores hold the same."""
+"""JSON values only, no list directly in a list; times are RFC 3339 texts, so that they sort and both stores
+hold the same. Integers fit 64 bits."""
 
 T = TypeVar("T")
 
@@ -20,9 +21,13 @@ class DatabaseUnavailableError(Exception):
     """The database did not answer in time, or answered that it can't serve now. Trying again may help."""
 
 
+class ReadAfterWriteError(Exception):
+    """A transaction read after it had written: the program is wrong, whatever store it runs on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A filter of a query. A document without the field never matches."""
+    """A filter of a query. A document without the field, or with another kind of value, never matches."""
 
     field: str
     operator: Literal["==", "<", "<=", ">", ">="]
@@ -30,7 +35,10 @@ class Condition:
 
 
 class Transaction(Protocol):
-    """Reads and writes that happen together or not at all. All reads come before the first write."""
+    """Reads and writes that happen together or not at all.
+
+    All reads come before the first write, else :class:`ReadAfterWriteError`: Firestore's rule.
+    """
 
     def get(self, collection: str, document_id: str) -> Document | None:
         """The document, or None."""
@@ -79,10 +87,10 @@ class Database(Protocol):
         order_by: str | None = None,
         limit: int | None = None,
     ) -> list[tuple[str, Document]]:
-        """Ids and documents that meet all conditions, ordered by the field, else by id.
+        """Ids and documents that meet all conditions, ordered by the field, else by a range's, else by id.
 
-        Ranges (anything but ``==``) may name one field only, which must then be ``order_by`` if that is
-        given: what Firestore serves without a composite index beside equality conditions.
+        An order leaves out documents without its field. Ranges (anything but ``==``) may name one field
+        only, which must then be ``order_by`` if that is given.
         """
         ...
 
@@ -96,3 +104,8 @@ class Database(Protocol):
     def close(self) -> None:
         """Let go of connections."""
         ...
+
+
+def order_of(conditions: Sequence[Condition], order_by: str | None) -> str | None:
+    """The field that a query is ordered by; None for the id."""
+    return order_by or next((c.field for c in conditions if c.operator != "=="), None)

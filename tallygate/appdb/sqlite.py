@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from tallygate.appdb import faults
-from tallygate.appdb.interface import Condition, DatabaseUnavailableError, Document, Transaction
+from tallygate.appdb.interface import (
+    Condition,
+    DatabaseUnavailableError,
+    Document,
+    ReadAfterWriteError,
+    Transaction,
+    order_of,
+)
 
 T = TypeVar("T")
 
@@ -87,18 +94,20 @@ class SQLiteDatabase:
         order_by: str | None = None,
         limit: int | None = None,
     ) -> list[tuple[str, Document]]:
-        """Ids and documents that meet all conditions, ordered by the field, else by id."""
+        """Ids and documents that meet all conditions, ordered by the field, else by a range's, else by id."""
+        order = order_of(conditions, order_by)
         sql = "SELECT id, body FROM documents WHERE collection = ?"
         parameters: list[Any] = [collection]
         for condition in conditions:
             operator = {"==": "="}.get(condition.operator, condition.operator)
-            sql += f" AND json_extract(body, ?) {operator} ?"
-            parameters += [_path(condition.field), condition.value]
-        if order_by is None:
+            kinds = _kinds(condition.value)
+            sql += f" AND json_type(body, ?) IN ({kinds}) AND json_extract(body, ?) {operator} ?"
+            parameters += [_path(condition.field), _path(condition.field), condition.value]
+        if order is None:
             sql += " ORDER BY id"
-        else:  # like Firestore, an order leaves out documents without the field
-            sql += " AND json_extract(body, ?) IS NOT NULL ORDER BY json_extract(body, ?), id"
-            parameters += [_path(order_by), _path(order_by)]
+        else:
+            sql += " AND json_type(body, ?) IS NOT NULL ORDER BY json_extract(body, ?), id"
+            parameters += [_path(order), _path(order)]
         if limit is not None:
             sql += " LIMIT ?"
             parameters.append(limit)
@@ -155,14 +164,19 @@ class SQLiteDatabase:
 class _SQLiteTransaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._wrote = False
 
     def get(self, collection: str, document_id: str) -> Document | None:
+        if self._wrote:
+            raise ReadAfterWriteError("a transaction reads all it needs before its first write")
         return _get(self._connection, collection, document_id)
 
     def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
+        self._wrote = True
         _put(self._connection, collection, document_id, document)
 
     def delete(self, collection: str, document_id: str) -> None:
+        self._wrote = True
         _delete(self._connection, collection, document_id)
 
 
@@ -188,6 +202,13 @@ def _put(
 
 def _delete(connection: sqlite3.Connection, collection: str, document_id: str) -> None:
     connection.execute("DELETE FROM documents WHERE collection = ? AND id = ?", (collection, document_id))
+
+
+def _kinds(value: str | int | bool) -> str:
+    """SQLite's names of the JSON types that a value is compared with: other kinds never match."""
+    if isinstance(value, bool):
+        return "'true', 'false'"
+    return "'integer', 'real'" if isinstance(value, int) else "'text'"
 
 
 def _path(field: str) -> str:
