@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import jsonschema
+
+from tallygate.clock import parse_rfc3339
+
+FORMATS: Final = jsonschema.FormatChecker(formats=())
+"""``date-time`` by our own parser: the library would need another package, and without it accepts all."""
+FORMATS.checks("date-time", raises=ValueError)(
+    lambda value: not isinstance(value, str) or bool(parse_rfc3339(value))
+)
 
 
 class ConfigurationError(Exception):
@@ -39,11 +47,17 @@ def load_json(path: Path, schema_name: str) -> Any:
 
 def schema_problems(content: Any, schema_name: str) -> Iterator[str]:
     """Each way in which the content breaks the schema, with its place in the document."""
-    validator = jsonschema.Draft202012Validator(
-        schema(schema_name), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
-    )
+    validator = jsonschema.Draft202012Validator(schema(schema_name), format_checker=FORMATS)
     for error in sorted(validator.iter_errors(content), key=lambda e: e.json_path):
-        yield f"{error.json_path}: {error.message}"
+        yield f"{error.json_path}: {_message(error)}"
+
+
+def _message(error: jsonschema.ValidationError) -> str:
+    """The validator's words, but for a field that is forbidden beside others: those repeat the content."""
+    rule = error.validator_value
+    if error.validator == "not" and isinstance(rule, Mapping) and "required" in rule:
+        return f"{', '.join(rule['required'])} does not go with the other fields: leave it out"
+    return error.message
 
 
 def schema(name: str) -> dict[str, Any]:
