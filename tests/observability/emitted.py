@@ -1,0 +1,124 @@
+"""Which lines the code writes, read from its syntax tree: names of events, and reasons of failures."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from tests.terraform.conftest import REPOSITORY
+
+FOLDERS: Final = ("proxy", "tallygate", "functions")
+
+
+@cache
+def _trees() -> dict[Path, ast.Module]:
+    files = [path for folder in FOLDERS for path in sorted((REPOSITORY / folder).rglob("*.py"))]
+    return {path.relative_to(REPOSITORY): ast.parse(path.read_text()) for path in files}
+
+
+def event_names() -> dict[str, Path]:
+    """Every name that a log line may carry as ``event``, with the file that writes it.
+
+    Found as the first argument of ``emit``, as the value of a dictionary's ``event`` (literally, by a
+    module's constant, or by a field whose type is a ``Literal``), and as a constant named ``…_EVENT``.
+    """
+    records = Path("tallygate/records.py")
+    found = {t: records for name, texts in _constants().items() if name.endswith("_EVENT") for t in texts}
+    for path, tree in _trees().items():
+        for node in ast.walk(tree):
+            for written in _event_expressions(node):
+                found |= dict.fromkeys(_texts(written), path)
+    return found
+
+
+def error_types() -> set[str]:
+    """Every reason that a usage event of a failure may carry as ``error_type``."""
+    found: set[str] = set()
+    for path, tree in _trees().items():
+        if path.parts[0] != "proxy":
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                if _name(node.func) == "ApiError" and len(node.args) > 1:
+                    found |= set(_texts(node.args[1]))
+                keywords = [k for k in node.keywords if k.arg in ("error", "error_type")]
+                found |= {text for keyword in keywords for text in _texts(keyword.value)}
+            if isinstance(node, ast.Assign) and [_name(target) for target in node.targets] == ["code"]:
+                found |= set(_texts(node.value))
+    return found
+
+
+def literal(path: str, name: str) -> set[str] | None:
+    """The values of ``name = Literal[...]`` in a file; None while there is no such file."""
+    tree = _trees().get(Path(path))
+    if tree is None:
+        return None
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [_name(target) for target in node.targets] == [name]:
+            return {str(c.value) for c in ast.walk(node.value) if isinstance(c, ast.Constant)}
+    raise AssertionError(f"{path} has no {name}")
+
+
+def _event_expressions(node: ast.AST) -> Iterator[ast.expr]:
+    if isinstance(node, ast.Call) and _name(node.func) == "emit" and node.args:
+        yield node.args[0]
+    if isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if isinstance(key, ast.Constant) and key.value == "event":
+                yield value
+
+
+def _texts(written: ast.expr) -> list[str]:
+    """The texts that an expression can be."""
+    if isinstance(written, ast.Constant):
+        return [written.value] if isinstance(written.value, str) else []
+    if isinstance(written, ast.IfExp):
+        return [*_texts(written.body), *_texts(written.orelse)]
+    if isinstance(written, ast.BoolOp):
+        return [text for value in written.values for text in _texts(value)]
+    if isinstance(written, ast.Name):
+        return _constants().get(written.id, [])
+    if isinstance(written, ast.Attribute):
+        return _literal_fields().get(written.attr, [])
+    return []
+
+
+@cache
+def _constants() -> dict[str, list[str]]:
+    """Constants of modules, in capitals, whose value is a text."""
+    found: dict[str, list[str]] = {}
+    for tree in _trees().values():
+        for node in tree.body:
+            target = node.target if isinstance(node, ast.AnnAssign) else None
+            value = node.value if isinstance(node, ast.AnnAssign) else None
+            if isinstance(target, ast.Name) and target.id.isupper() and isinstance(value, ast.Constant):
+                found.setdefault(target.id, []).extend(_texts(value))
+    return found
+
+
+@cache
+def _literal_fields() -> dict[str, list[str]]:
+    """Fields of classes whose type is a ``Literal`` that their module names."""
+    found: dict[str, list[str]] = {}
+    for tree in _trees().values():
+        aliases = {
+            _name(node.targets[0]): node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Subscript)
+            and _name(node.value.value) == "Literal"
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.annotation, ast.Name):
+                values = aliases.get(node.annotation.id)
+                if values is not None:
+                    texts = [str(c.value) for c in ast.walk(values) if isinstance(c, ast.Constant)]
+                    found.setdefault(_name(node.target), []).extend(texts)
+    return found
+
+
+def _name(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
