@@ -10,6 +10,10 @@ STRIPE_API_KEY: Final = "stripe-api-key"
 """Name of the secret that holds Stripe's API key."""
 
 
+STRIPE_WEBHOOK_SECRET: Final = "stripe-webhook-secret"  # noqa: S105 - the name of a secret
+"""Name of the secret that holds the signing secret of Stripe's event destination."""
+
+
 class SecretMissingError(Exception):
     """A secret has no value that can be used: names the secret, never a value."""
 

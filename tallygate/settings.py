@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from tallygate.clock import Clock, clock_from
 from tallygate.schemas import ConfigurationError
 
 T = TypeVar("T")
+
+UNSET: Final = "none"
+"""Stands for a setting that may be left out."""
+_DATASET: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,1023}")
 
 
 class Environment:
@@ -70,3 +76,35 @@ def _flag(text: str) -> bool:
     if text in ("true", "false"):
         return text == "true"
     raise ValueError(f"must be 'true' or 'false', not {text!r}")
+
+
+def dataset_id(text: str) -> str:
+    """A BigQuery dataset's id; ValueError for anything else."""
+    if not _DATASET.fullmatch(text):
+        raise ValueError(f"must be a BigQuery dataset id, not {text!r}")
+    return text
+
+
+def app_database(text: str) -> str:
+    """``firestore:<database>`` or ``sqlite:<path>``; ValueError for anything else."""
+    kind, _, name = text.partition(":")
+    if kind not in ("firestore", "sqlite") or not name:
+        raise ValueError(f"must be 'firestore:<database>' or 'sqlite:<path>', not {text!r}")
+    return text
+
+
+def clock_setting(text: str) -> Clock:
+    """The clock that ``TALLYGATE_CLOCK`` names; ValueError when there is none."""
+    try:
+        return clock_from(text)
+    except OSError as error:
+        raise ValueError(f"the clock's file can't be read: {error}") from error
+
+
+def base_url(text: str) -> str | None:
+    """A URL without a path, or None for UNSET; ValueError for anything else."""
+    if text == UNSET:
+        return None
+    if not re.fullmatch(r"https?://[^/\s]+", text):
+        raise ValueError(f"must be a URL without a path, not {text!r}")
+    return text

@@ -1,0 +1,1 @@
+"""Follows Stripe: who is a customer, what plan they have and whether they have paid."""

@@ -1,0 +1,238 @@
+"""What is read of and changed in one Stripe account, in the terms of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import stripe
+
+from tallygate.subscriptions.events import (
+    SNAPSHOT_EVENTS,
+    THIN_EVENTS,
+    StripeEvent,
+    UnreadableEventError,
+    event_from,
+)
+from tallygate.subscriptions.facts import CheckoutSession, Customer, Item, Subscription
+
+T = TypeVar("T")
+
+PLAN_KEY: Final = "tallygate_plan"
+KIND_KEY: Final = "tallygate_kind"
+"""Metadata of a price: the plan that it belongs to, and what of it (``flat``, ``seat`` or a meter)."""
+TENANT_KEY: Final = "tallygate_tenant"
+"""Metadata of a Checkout session: only a holder of the account's secret key can set it, unlike
+``client_reference_id``, which anybody can add to the address of a payment link."""
+
+_TYPES_PER_LIST: Final = 20
+"""The event lists take so many types at most."""
+_PAGE: Final = 100
+
+
+class AccountError(Exception):
+    """A call to Stripe that gave no usable answer; trying again may help."""
+
+
+class AccountAccessError(AccountError):
+    """The key is refused: nothing will work until somebody changes it."""
+
+
+class NotThereError(AccountError):
+    """The object does not exist."""
+
+
+class NoPermitError(AccountError):
+    """Stripe may not be asked now."""
+
+
+class StripeAccount:
+    """One account, through the SDK. Safe to share between threads."""
+
+    def __init__(self, client: stripe.StripeClient, permit: Callable[[], None]) -> None:
+        """``permit`` returns when Stripe may be asked once, or raises NoPermitError."""
+        self._client = client
+        self._permit = permit
+        self._meters: dict[str, str] = {}
+
+    def customer(self, customer_id: str) -> Customer:
+        """A customer with all subscriptions: one call, and one more if something is unpaid.
+
+        Raises:
+            AccountError: when Stripe does not answer, or with something that can't be used.
+        """
+        params: Any = {
+            "customer": customer_id,
+            "status": "all",
+            "limit": _PAGE,
+            "expand": ["data.customer"],
+        }
+        try:
+            found = self._asked(lambda: list(self._client.v1.subscriptions.list(params).auto_paging_iter()))
+        except NotThereError:
+            return Customer(customer_id=customer_id, deleted=True, subscriptions=())
+        deleted = any(getattr(one.customer, "deleted", False) for one in found)
+        return self._customer(customer_id, found, deleted=deleted)
+
+    def customers(self) -> Iterator[Customer]:
+        """All customers that have or had a subscription.
+
+        Raises:
+            AccountError: when Stripe does not answer, or with something that can't be used.
+        """
+        params: Any = {"status": "all", "limit": _PAGE, "expand": ["data.customer"]}
+        found = self._asked(lambda: list(self._client.v1.subscriptions.list(params).auto_paging_iter()))
+        by_customer: dict[str, list[Any]] = {}
+        for one in found:
+            by_customer.setdefault(_id(one.customer), []).append(one)
+        for customer_id, subscriptions in by_customer.items():
+            deleted = any(getattr(one.customer, "deleted", False) for one in subscriptions)
+            yield self._customer(customer_id, subscriptions, deleted=deleted)
+
+    def checkout_session(self, session_id: str) -> CheckoutSession:
+        """A Checkout session.
+
+        Raises:
+            AccountError: when Stripe does not answer, or has no such session.
+        """
+        found = self._asked(lambda: self._client.v1.checkout.sessions.retrieve(session_id))
+        metadata = _metadata(found)
+        ours = metadata.get(TENANT_KEY)
+        return CheckoutSession(
+            session_id=found.id,
+            tenant_id=ours if ours == found.client_reference_id else None,
+            customer=None if found.customer is None else _id(found.customer),
+        )
+
+    def customer_behind(self, object_id: str) -> str | None:
+        """The customer that a subscription or an invoice is of; None: it is of none, or gone.
+
+        Raises:
+            AccountError: when Stripe does not answer.
+        """
+        try:
+            if object_id.startswith("sub_"):
+                return _id(self._asked(lambda: self._client.v1.subscriptions.retrieve(object_id)).customer)
+            if object_id.startswith("in_"):
+                customer = self._asked(lambda: self._client.v1.invoices.retrieve(object_id)).customer
+                return None if customer is None else _id(customer)
+        except NotThereError:
+            return None
+        return None
+
+    def events_since(self, moment: datetime) -> Iterator[StripeEvent]:
+        """Stripe's own list of the events that matter here, snapshot and thin, newest first within each.
+
+        Raises:
+            AccountError: when Stripe does not answer.
+        """
+        for kinds in _chunks(SNAPSHOT_EVENTS):
+            params: Any = {"created": {"gte": int(moment.timestamp())}, "types": kinds, "limit": _PAGE}
+            yield from self._listed(lambda p: self._client.v1.events.list(p).auto_paging_iter(), params)
+        since = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for kinds in _chunks(THIN_EVENTS):
+            thin: Any = {"created": {"gte": since}, "types": kinds, "limit": _PAGE}
+            yield from self._listed(lambda p: self._client.v2.core.events.list(p).auto_paging_iter(), thin)
+
+    def _listed(self, ask: Callable[[Any], Iterator[Any]], params: Any) -> Iterator[StripeEvent]:
+        for event in self._asked(lambda: list(ask(params))):
+            try:
+                yield event_from(event.to_dict())
+            except UnreadableEventError as error:
+                raise AccountError(str(error)) from error
+
+    def _asked(self, call: Callable[[], T]) -> T:
+        """A call's result, once it is permitted.
+
+        Raises:
+            AccountAccessError, NotThereError, NoPermitError, AccountError: for whatever the SDK raises.
+        """
+        self._permit()
+        try:
+            return call()
+        except stripe.StripeError as error:
+            text = f"{type(error).__name__} {error.http_status} {error.code or ''}".strip()
+            if error.http_status in (401, 403):
+                raise AccountAccessError(text) from error
+            if error.code == "resource_missing" or error.http_status == 404:
+                raise NotThereError(text) from error
+            raise AccountError(text) from error
+
+    def _customer(self, customer_id: str, found: list[Any], *, deleted: bool) -> Customer:
+        unpaid = {}
+        if any(one.status in ("past_due", "unpaid") for one in found):
+            unpaid = self._unpaid_since(customer_id)
+        try:
+            subscriptions = tuple(self._subscription(one, unpaid.get(one.id)) for one in found)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise AccountError(f"a subscription of {customer_id} lacks a field: {error}") from error
+        return Customer(customer_id=customer_id, deleted=deleted, subscriptions=subscriptions)
+
+    def _unpaid_since(self, customer_id: str) -> dict[str, datetime]:
+        """When the oldest open invoice of each subscription was finalized."""
+        params: Any = {"customer": customer_id, "status": "open", "limit": _PAGE}
+        oldest: dict[str, datetime] = {}
+        for invoice in self._asked(lambda: list(self._client.v1.invoices.list(params).auto_paging_iter())):
+            details = invoice.parent.subscription_details if invoice.parent else None
+            finalized = invoice.status_transitions.finalized_at
+            if details is None or finalized is None:
+                continue
+            at, subscription = _moment(finalized), _id(details.subscription)
+            oldest[subscription] = min(at, oldest.get(subscription, at))
+        return oldest
+
+    def _subscription(self, found: Any, unpaid_since: datetime | None) -> Subscription:
+        return Subscription(
+            subscription_id=found.id,
+            status=found.status,
+            created=_moment(found.created),
+            ended_at=None if found.ended_at is None else _moment(found.ended_at),
+            cancel_at=None if found.cancel_at is None else _moment(found.cancel_at),
+            unpaid_since=unpaid_since,
+            items=tuple(self._item(item) for item in found["items"].auto_paging_iter()),
+        )
+
+    def _item(self, item: Any) -> Item:
+        metadata = _metadata(item.price)
+        recurring = item.price.recurring
+        meter_id = None if recurring is None else getattr(recurring, "meter", None)
+        return Item(
+            item_id=item.id,
+            price=item.price.id,
+            plan=metadata.get(PLAN_KEY),
+            kind=metadata.get(KIND_KEY),
+            meter=None if meter_id is None else self._meter(meter_id),
+            quantity=getattr(item, "quantity", None) or 0,
+            created=_moment(item.created),
+            period_start=_moment(item.current_period_start),
+            period_end=_moment(item.current_period_end),
+        )
+
+    def _meter(self, meter_id: str) -> str:
+        """The event name of a meter: meters never change it, so it is asked for once."""
+        if meter_id not in self._meters:
+            self._meters[meter_id] = self._asked(
+                lambda: self._client.v1.billing.meters.retrieve(meter_id)
+            ).event_name
+        return self._meters[meter_id]
+
+
+def _chunks(kinds: tuple[str, ...]) -> Iterator[list[str]]:
+    for start in range(0, len(kinds), _TYPES_PER_LIST):
+        yield list(kinds[start : start + _TYPES_PER_LIST])
+
+
+def _id(value: Any) -> str:
+    """The id of an object, expanded or not."""
+    found: str = value if isinstance(value, str) else value.id
+    return found
+
+
+def _metadata(found: Any) -> dict[str, str]:
+    metadata = getattr(found, "metadata", None)
+    return {} if metadata is None else dict(metadata.to_dict())
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,75 @@
+"""Permits to ask Stripe, shared by all instances: never more than 20 a second.
+
+Stripe allows 25 reads a second on an endpoint by default; what is left is for people and other jobs.
+Each permit is a moment of its own, 50 ms after the one before, taken from one document in blocks, so that
+the document is written some times a second at most.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from tallygate.appdb import Database, Transaction
+from tallygate.clock import Clock, parse_rfc3339, rfc3339
+
+PER_SECOND: Final = 20
+SPACING: Final = timedelta(seconds=1) / PER_SECOND
+_DOCUMENT: Final = "stripe-permits"
+_NO_WAIT: Final = timedelta(milliseconds=100)
+_AFTER_REFUSAL: Final = timedelta(milliseconds=500)
+
+
+@dataclass(slots=True)
+class Permits:
+    """Hands out moments at which Stripe may be asked. Safe to share between threads."""
+
+    database: Database
+    clock: Clock
+    _refused_until: datetime | None = field(default=None, init=False)
+    _asking: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def now(self) -> bool:
+        """Whether Stripe may be asked once, at once. Never waits: not for a moment, nor for another thread.
+
+        Raises:
+            DatabaseUnavailableError: when the permits can't be read.
+        """
+        if not self._asking.acquire(blocking=False):
+            return False
+        try:
+            now = self.clock.now()
+            if self._refused_until is not None and now < self._refused_until <= now + _AFTER_REFUSAL:
+                return False
+            granted = self._reserve(1, wait=_NO_WAIT) is not None
+            self._refused_until = None if granted else now + _AFTER_REFUSAL
+            return granted
+        finally:
+            self._asking.release()
+
+    def block(self, count: int) -> list[datetime]:
+        """So many moments, not before which Stripe may be asked once each.
+
+        Raises:
+            DatabaseUnavailableError: when the permits can't be read.
+        """
+        start = self._reserve(count, wait=None)
+        assert start is not None, "a reservation that may wait is never refused"
+        return [start + number * SPACING for number in range(count)]
+
+    def _reserve(self, count: int, wait: timedelta | None) -> datetime | None:
+        now = self.clock.now()
+
+        def take(transaction: Transaction) -> datetime | None:
+            document = transaction.get("leases", _DOCUMENT)
+            free = now if document is None else parse_rfc3339(document["free_at"])
+            # a moment far ahead was left by a clock that was wrong: it must not block everybody
+            start = now if free > now + timedelta(minutes=5) else max(now, free)
+            if wait is not None and start > now + wait:
+                return None
+            transaction.put("leases", _DOCUMENT, {"free_at": rfc3339(start + count * SPACING)})
+            return start
+
+        return self.database.transact(take)
