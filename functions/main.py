@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import flask
 import functions_framework
@@ -19,20 +21,13 @@ from tallygate.metering.warehouse import Warehouse
 from tallygate.metering.window import RequestError, window_from
 from tallygate.schemas import ConfigurationError
 from tallygate.secrets import STRIPE_API_KEY
+from tallygate.subscriptions import wiring
+from tallygate.subscriptions.settings import SyncSettings, sync_settings
+from tallygate.subscriptions.sync import DEPTHS, Sync, synchronise
+from tallygate.subscriptions.webhook import LARGEST_BODY, Receiver
 
+T = TypeVar("T")
 Answer = tuple[dict[str, Any], int]
-
-
-def _settings() -> ReporterSettings:
-    try:
-        return reporter_settings()
-    except ConfigurationError as error:
-        sys.exit(
-            "The configuration can't be used:\n" + "\n".join(f"- {problem}" for problem in error.problems)
-        )
-
-
-SETTINGS = _settings()
 
 
 @functions_framework.http  # type: ignore[untyped-decorator]
@@ -46,33 +41,101 @@ def usage_reporter(request: flask.Request) -> Answer:
     if not isinstance(body, dict):
         return {"error": "the body must be a JSON object"}, 400
     try:
-        window = window_from(body, SETTINGS.clock.now())
+        window = window_from(body, _reporter_settings().clock.now())
     except RequestError as error:
         return {"error": str(error), "problems": error.problems}, 400
     run = report(_reporter(), window)
     return run.answer(), 500 if run.error else 200
 
 
+@functions_framework.http  # type: ignore[untyped-decorator]
+def stripe_webhook(request: flask.Request) -> Answer:
+    """Take an event of Stripe: POST, signed. 2xx only once it is kept."""
+    if request.method != "POST":
+        return {"error": "use POST"}, 405
+    body = request.stream.read(LARGEST_BODY + 1)
+    answer = _receiver().receive(body, request.headers.get("Stripe-Signature"))
+    return {"outcome": answer.outcome}, answer.status
+
+
+@functions_framework.http  # type: ignore[untyped-decorator]
+def stripe_sync(request: flask.Request) -> Answer:
+    """Apply what the inbox holds and look for what it lacks: POST ``{"depth"}``. GET: it is up."""
+    if request.method == "GET":
+        return {"function": "stripe_sync"}, 200
+    if request.method != "POST":
+        return {"error": "use POST"}, 405
+    body = request.get_json(silent=True) if request.get_data() else {}
+    depth = body.get("depth", "recent") if isinstance(body, dict) and not body.keys() - {"depth"} else None
+    if depth not in DEPTHS:
+        return {"error": f'the body must be {{"depth": one of {", ".join(DEPTHS)}}}'}, 400
+    run = synchronise(_sync(), depth)
+    return run.answer(), 500 if run.error else 200
+
+
+@cache
+def _receiver() -> Receiver:
+    settings = _sync_settings()
+    return wiring.receiver(settings, open_database(settings.app_database, project_id=settings.project_id))
+
+
+@cache
+def _sync() -> Sync:
+    settings = _sync_settings()
+    return wiring.sync(settings, open_database(settings.app_database, project_id=settings.project_id))
+
+
 @cache
 def _reporter() -> Reporter:
-    client = _bigquery()
+    settings = _reporter_settings()
+    client = _bigquery(settings)
     return Reporter(
-        warehouse=lambda: Warehouse(client, raw=SETTINGS.dataset_raw, ledger=SETTINGS.dataset_ledger),
+        warehouse=lambda: Warehouse(client, raw=settings.dataset_raw, ledger=settings.dataset_ledger),
         sink=_sink,
-        database=open_database(SETTINGS.app_database, project_id=SETTINGS.project_id),
-        clock=SETTINGS.clock,
-        invoice_grace=SETTINGS.invoice_grace,
+        database=open_database(settings.app_database, project_id=settings.project_id),
+        clock=settings.clock,
+        invoice_grace=settings.invoice_grace,
     )
 
 
-def _bigquery() -> bigquery.Client:
-    if SETTINGS.bigquery_emulator:
-        return bigquery.Client(project=SETTINGS.project_id, credentials=AnonymousCredentials())
-    return bigquery.Client(project=SETTINGS.project_id)
+def _bigquery(settings: ReporterSettings) -> bigquery.Client:
+    if settings.bigquery_emulator:
+        return bigquery.Client(project=settings.project_id, credentials=AnonymousCredentials())
+    return bigquery.Client(project=settings.project_id)
 
 
 def _sink() -> StripeSink:
     """Made for each run, so that a rotated key is used from then on."""
-    key = SETTINGS.secrets.newest(STRIPE_API_KEY)[0]
-    SETTINGS.check_stripe_key(key)
-    return StripeSink(key, api_base=SETTINGS.stripe_api_base)
+    settings = _reporter_settings()
+    key = settings.secrets.newest(STRIPE_API_KEY)[0]
+    settings.check_stripe_key(key)
+    return StripeSink(key, api_base=settings.stripe_api_base)
+
+
+@cache
+def _reporter_settings() -> ReporterSettings:
+    return _read(reporter_settings)
+
+
+@cache
+def _sync_settings() -> SyncSettings:
+    return _read(sync_settings)
+
+
+def _read(settings: Callable[[], T]) -> T:
+    """A function's settings; a configuration that can't be used ends the process."""
+    try:
+        return settings()
+    except ConfigurationError as error:
+        sys.exit(
+            "The configuration can't be used:\n" + "\n".join(f"- {problem}" for problem in error.problems)
+        )
+
+
+_SETTINGS: Final[Mapping[str, Callable[[], object]]] = {
+    "usage_reporter": _reporter_settings,
+    "stripe_webhook": _sync_settings,
+    "stripe_sync": _sync_settings,
+}
+# functions-framework names the function that this process is before it loads the file
+_SETTINGS.get(os.environ.get("FUNCTION_TARGET", ""), lambda: None)()

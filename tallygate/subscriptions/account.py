@@ -15,7 +15,15 @@ from tallygate.subscriptions.events import (
     UnreadableEventError,
     event_from,
 )
-from tallygate.subscriptions.facts import CheckoutSession, Customer, Item, Subscription
+from tallygate.subscriptions.facts import (
+    CheckoutSession,
+    Customer,
+    Invoice,
+    Item,
+    MeterReport,
+    RefusedSample,
+    Subscription,
+)
 
 T = TypeVar("T")
 
@@ -121,6 +129,72 @@ class StripeAccount:
             return None
         return None
 
+    def invoice(self, invoice_id: str) -> Invoice:
+        """An invoice.
+
+        Raises:
+            AccountError: when Stripe does not answer, or has no such invoice.
+        """
+        found = self._asked(lambda: self._client.v1.invoices.retrieve(invoice_id))
+        details = found.parent.subscription_details if found.parent else None
+        finalizes_at = found.automatically_finalizes_at
+        return Invoice(
+            invoice_id=invoice_id,
+            is_draft=found.status == "draft",
+            customer="" if found.customer is None else _id(found.customer),
+            subscription=None if details is None else _id(details.subscription),
+            created=_moment(found.created),
+            period_start=_moment(found.period_start),
+            period_end=_moment(found.period_end),
+            finalizes_at=None if finalizes_at is None else _moment(finalizes_at),
+        )
+
+    def finalize_at(self, invoice_id: str, moment: datetime) -> None:
+        """Move the moment, a whole second, at which a draft finalizes itself; a repeat changes nothing.
+
+        Raises:
+            AccountError: when Stripe does not answer, or the invoice is no draft any more.
+        """
+        params: Any = {"auto_advance": True, "automatically_finalizes_at": int(moment.timestamp())}
+        self._asked(lambda: self._client.v1.invoices.update(invoice_id, params))
+
+    def metered(self, meter: str, customer: str, start: datetime, end: datetime) -> int:
+        """What Stripe counted of a meter, by its event name; whole minutes, the end exclusive.
+
+        Raises:
+            AccountError: when Stripe does not answer, or has no active meter of that name.
+        """
+        meter_id = self._meter_id(meter)
+        params: Any = {
+            "customer": customer,
+            "start_time": int(start.timestamp()),
+            "end_time": int(end.timestamp()),
+        }
+        found = self._asked(lambda: self._client.v1.billing.meters.event_summaries.list(meter_id, params))
+        return sum(int(row.aggregated_value) for row in found.data)
+
+    def meter_report(self, event_id: str) -> MeterReport:
+        """The report in a thin event of refused meter events.
+
+        Raises:
+            AccountError: when Stripe does not answer, or has no such event.
+        """
+        data: Any = self._asked(lambda: self._client.v2.core.events.retrieve(event_id)).to_dict().get("data")
+        try:
+            reason = data["reason"]
+            return MeterReport(
+                error_count=reason["error_count"],
+                samples=tuple(
+                    RefusedSample(sample["request"]["identifier"], kind["code"])
+                    for kind in reason["error_types"]
+                    for sample in kind["sample_errors"]
+                ),
+                validation_start=data["validation_start"],
+                validation_end=data["validation_end"],
+            )
+        except (KeyError, TypeError) as error:
+            raise AccountError(f"the report {event_id} lacks a field: {error}") from error
+
     def events_since(self, moment: datetime) -> Iterator[StripeEvent]:
         """Stripe's own list of the events that matter here, snapshot and thin, newest first within each.
 
@@ -208,6 +282,16 @@ class StripeAccount:
             period_start=_moment(item.current_period_start),
             period_end=_moment(item.current_period_end),
         )
+
+    def _meter_id(self, event_name: str) -> str:
+        if event_name not in self._meters.values():
+            params: Any = {"status": "active", "limit": _PAGE}
+            listed = self._asked(lambda: list(self._client.v1.billing.meters.list(params).auto_paging_iter()))
+            self._meters |= {meter.id: meter.event_name for meter in listed}
+        for meter_id, name in self._meters.items():
+            if name == event_name:
+                return meter_id
+        raise NotThereError(f"no active meter {event_name}")
 
     def _meter(self, meter_id: str) -> str:
         """The event name of a meter: meters never change it, so it is asked for once."""

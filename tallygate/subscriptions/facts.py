@@ -77,3 +77,38 @@ class CheckoutSession:
     tenant_id: str | None
     """The tenant that it was made for; None: not made by this gateway."""
     customer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedSample:
+    """A meter event that was refused after it had been accepted."""
+
+    key: str
+    """Idempotency key of the request that sent it."""
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterReport:
+    """Stripe's report of refused meter events."""
+
+    error_count: int
+    """May exceed the samples."""
+    samples: tuple[RefusedSample, ...]
+    validation_start: str
+    validation_end: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoice:
+    """An invoice, as far as holding it needs."""
+
+    invoice_id: str
+    is_draft: bool
+    customer: str
+    subscription: str | None
+    """None: a one-off invoice."""
+    created: datetime
+    period_start: datetime
+    period_end: datetime
+    finalizes_at: datetime | None

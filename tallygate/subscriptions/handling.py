@@ -6,9 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from google.api_core.exceptions import GoogleAPIError
+
 from tallygate.appdb import Condition, Database, DatabaseUnavailableError
 from tallygate.clock import Clock
 from tallygate.logs import emit
+from tallygate.metering.warehouse import JobRunningError
+from tallygate.schemas import ConfigurationError
+from tallygate.secrets import SecretMissingError
 from tallygate.subscriptions import inbox
 from tallygate.subscriptions.account import AccountAccessError, AccountError, NotThereError
 from tallygate.subscriptions.binding import BindingError, bind
@@ -51,7 +56,8 @@ class Handler:
     stripe: Lookups
     follower: Follower
     invoice_created: RowWork
-    meter_reported: RowWork
+    meter_reported: RowWork | None
+    """None: this function may not write the ledger; it leaves reports to the sync."""
 
     def handle(self, row: InboxRow) -> None:
         """Carry a row out, once.
@@ -69,7 +75,7 @@ class Handler:
         elif row.topic == "meter":
             emit("meter_deactivated", "ERROR", meter_id=row.object_id, event_id=row.event_id)
             inbox.settle(self.database, [row.event_id], self.clock.now())
-        else:
+        elif self.meter_reported is not None:
             self.meter_reported(row)
 
     def try_again(self, row: InboxRow, error: Exception) -> None:
@@ -130,7 +136,14 @@ class Handler:
         )  # fmt: skip
 
 
-TRY_AGAIN: Final = (AccountError, NoTenantError, UnknownPlanError, RecordError)
+TRY_AGAIN: Final = (
+    AccountError,
+    NoTenantError,
+    UnknownPlanError,
+    RecordError,
+    GoogleAPIError,
+    JobRunningError,
+)
 """What a row may fail with; an unavailable database and a refused key concern every row."""
 
 
@@ -144,7 +157,7 @@ def tell(findings: tuple[Finding, ...], customer: str) -> None:
 class FirstAttempt:
     """The one attempt inside the webhook's request."""
 
-    handler: Handler
+    handler: Callable[[], Handler]
     is_behind: Callable[[], bool]
     """Whether events wait for so long that none should push in."""
 
@@ -155,10 +168,10 @@ class FirstAttempt:
         try:
             if self.is_behind():
                 return False
-            self.handler.handle(row)
+            self.handler().handle(row)
         except AccountAccessError as error:
             emit("stripe_access_refused", "ERROR", detail=str(error))
             return False
-        except (*TRY_AGAIN, DatabaseUnavailableError):
+        except (*TRY_AGAIN, DatabaseUnavailableError, SecretMissingError, ConfigurationError):
             return False
         return True

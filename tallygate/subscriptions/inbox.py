@@ -51,7 +51,7 @@ class InboxRow:
     parked_at: str | None = None
     due_at: str | None = None
     waiting_for: str | None = None
-    """The customer that a waiting row is about, if that is known."""
+    """The customer whose fetch settles a waiting row, if that is known."""
 
 
 def store(database: Database, event: StripeEvent, now: datetime, source: Source) -> InboxRow | None:
@@ -74,7 +74,7 @@ def store(database: Database, event: StripeEvent, now: datetime, source: Source)
         state="ignored" if ignored else "waiting",
         settled_at=rfc3339(now) if ignored else None,
         due_at=None if ignored else rfc3339(now),
-        waiting_for=None if ignored else event.customer,
+        waiting_for=event.customer if event.topic == "customer" else None,
     )
     return row if database.create("inbox", row.event_id, _document(row)) else None
 
@@ -185,7 +185,7 @@ def retry_now(database: Database, event_id: str, now: datetime) -> bool:
     def again(current: InboxRow) -> InboxRow:
         return replace(
             current, state="waiting", attempts=0, parked_at=None, due_at=rfc3339(now),
-            waiting_for=current.customer,
+            waiting_for=current.customer if current.topic == "customer" else None,
         )  # fmt: skip
 
     _change(database, event_id, again, parked_too=True)

@@ -889,6 +889,54 @@ STATEMENTS: Final = (
         tables={DELIVERIES: [delivery("sending", at=HOUR, seq=1), delivery("parked", at=HOUR, seq=2)]},
         expected=[{"identifier": delta(1)["identifier"]}],
     ),
+    Case(
+        name="a period is what is booked in it, sent or not, and what no seal holds",
+        sql="period_standing.sql",
+        parameters={
+            "tenant_id": ("STRING", "acme"),
+            "stripe_customer": ("STRING", "cus_1"),
+            "meters": ("ARRAY<STRING>", [INPUT, OUTPUT]),
+            "span_start": ("TIMESTAMP", PERIOD_START),
+            "span_end": ("TIMESTAMP", PERIOD_END),
+            "period_end": ("TIMESTAMP", PERIOD_END),
+        },
+        tables={
+            STDOUT: [line("r1", **ONLY_INPUT), line("r2", at="2026-04-01T00:10:00Z", **ONLY_INPUT)],
+            SEGMENTS: [segment()],
+            DELTAS: [
+                delta(1, value=40),
+                delta(2, value=7),
+                delta(3, value=9),
+                delta(4, value=1000, stripe_customer="cus_2"),
+                delta(5, value=2000, booked_at=PERIOD_END, usage_hour=PERIOD_END),
+                delta(6, value=5, disposition="parked"),
+            ],
+            DELIVERIES: [
+                delivery("sent", at=HOUR, seq=1),
+                delivery("confirmed", at=HOUR, seq=2),
+                delivery("sent", at=HOUR, seq=4),
+                delivery("sent", at=HOUR, seq=5),
+            ],
+        },
+        expected=[
+            {"meter": INPUT, "sent": 47, "unsent": 1, "unsealed": 0},
+            {"meter": OUTPUT, "sent": 0, "unsent": 0, "unsealed": 0},
+        ],
+    ),
+    Case(
+        name="usage that no seal holds keeps a period open",
+        sql="period_standing.sql",
+        parameters={
+            "tenant_id": ("STRING", "acme"),
+            "stripe_customer": ("STRING", "cus_1"),
+            "meters": ("ARRAY<STRING>", [INPUT]),
+            "span_start": ("TIMESTAMP", PERIOD_START),
+            "span_end": ("TIMESTAMP", PERIOD_END),
+            "period_end": ("TIMESTAMP", PERIOD_END),
+        },
+        tables={STDOUT: [line("r1", **ONLY_INPUT)], SEGMENTS: [segment()]},
+        expected=[{"meter": INPUT, "sent": 0, "unsent": 0, "unsealed": 1}],
+    ),
 )
 
 CASES: Final[tuple[Case, ...]] = (*USAGE_CLEAN, *VIEWS, *SEALS, *STATEMENTS)

@@ -1,0 +1,77 @@
+"""The warehouse as the functions that follow Stripe use it: segments, standing of a period, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tallygate.clock import Clock
+from tallygate.metering.warehouse import DeliveryRow, Value, Warehouse
+from tallygate.subscriptions.account import AccountError
+from tallygate.subscriptions.meter_reports import RefusedDelta
+from tallygate.subscriptions.mirror import MirrorError
+from tallygate.subscriptions.period_end import MeterStanding
+
+
+class LedgerError(AccountError):
+    """The ledger can't be written now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """One warehouse, opened when it is first used in a run."""
+
+    open: Callable[[], Warehouse]
+    clock: Clock
+
+    def append(self, rows: Sequence[Mapping[str, Any]], row_ids: Sequence[str]) -> None:
+        """Append rows to ``billing_segments``.
+
+        Raises:
+            MirrorError: when the warehouse refuses some.
+            GoogleAPIError: when it can't be reached.
+        """
+        warehouse = self.open()
+        table = warehouse.client.get_table(f"{warehouse.client.project}.{warehouse.ledger}.billing_segments")
+        errors = warehouse.client.insert_rows_json(table, rows, row_ids=row_ids)
+        if errors:
+            raise MirrorError(f"billing segments were refused: {errors}")
+
+    def standing(
+        self,
+        tenant_id: str,
+        customer: str,
+        meters: Sequence[str],
+        span: tuple[datetime, datetime],
+        period_end: datetime,
+    ) -> Mapping[str, MeterStanding]:
+        """What is booked within the span, by meter.
+
+        Raises:
+            GoogleAPIError: when the warehouse can't be reached.
+        """
+        parameters: dict[str, Value] = {
+            "tenant_id": tenant_id,
+            "stripe_customer": customer,
+            "meters": list(meters),
+            "span_start": span[0],
+            "span_end": span[1],
+            "period_end": period_end,
+        }
+        rows = self.open().read("period_standing", parameters)
+        return {row["meter"]: MeterStanding(row["sent"], row["unsent"], row["unsealed"]) for row in rows}
+
+    def note_refused(self, report_id: str, refused: Sequence[RefusedDelta]) -> None:
+        """Append a row ``rejected`` for each; the report's id names the job, so a repeat appends nothing.
+
+        Raises:
+            LedgerError: when BigQuery took the job and failed.
+            GoogleAPIError, JobRunningError: when the outcome is not known.
+        """
+        rows = [DeliveryRow(one.identifier, one.attempt, "rejected", one.code) for one in refused]
+        parameters: dict[str, Value] = {"rows": rows, "now": self.clock.now(), "run_id": report_id}
+        outcome = self.open().write(f"refused-{report_id}", "deliver", parameters)
+        if outcome.error is not None:
+            raise LedgerError(f"{outcome.job_id}: {outcome.error}")

@@ -1,0 +1,173 @@
+"""Puts the parts together from the settings: what the two functions call."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, Generic, TypeVar
+
+import stripe
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from tallygate.appdb import Database
+from tallygate.clock import Clock
+from tallygate.metering.warehouse import Warehouse
+from tallygate.secrets import STRIPE_API_KEY
+from tallygate.stripe_key import check_mode
+from tallygate.subscriptions import inbox
+from tallygate.subscriptions.account import NoPermitError, StripeAccount
+from tallygate.subscriptions.following import Follower
+from tallygate.subscriptions.handling import FirstAttempt, Handler
+from tallygate.subscriptions.ledger import Ledger
+from tallygate.subscriptions.meter_reports import MeterReportDesk
+from tallygate.subscriptions.mirror import mirror
+from tallygate.subscriptions.period_end import InvoiceDesk
+from tallygate.subscriptions.permits import PER_SECOND, Permits
+from tallygate.subscriptions.settings import SyncSettings
+from tallygate.subscriptions.signature import SigningSecrets
+from tallygate.subscriptions.sync import Sync
+from tallygate.subscriptions.webhook import Receiver
+
+ATTEMPT_TIMEOUT_SECONDS: Final = (2.0, 4.0)
+"""In a webhook's request: to connect, and to wait for bytes. Stripe waits for some ten seconds at least."""
+SYNC_TIMEOUT_SECONDS: Final = (3.0, 20.0)
+BEHIND_AFTER: Final = timedelta(seconds=90)
+"""A row that is due for longer than a run of the sync is apart says that the sync can't keep up."""
+_ASK_AGAIN_SECONDS: Final = 1.0
+_BLOCK: Final = PER_SECOND // 4
+"""Permits that a sync takes at a time: four writes a second at most."""
+_KEPT_SECONDS: Final = 300.0
+"""How long the webhook uses Stripe's key before it reads it again: it may have been rotated."""
+_STALE: Final = timedelta(seconds=1)
+"""A permit that was not used in its second is void: used later it would come on top of others."""
+
+T = TypeVar("T")
+
+
+def receiver(settings: SyncSettings, database: Database) -> Receiver:
+    """What stripe_webhook calls. Nothing is opened before the first event needs it."""
+    permits = Permits(database, settings.clock)
+
+    def permit() -> None:
+        if not permits.now():
+            raise NoPermitError("no permit to ask Stripe now")
+
+    behind = _Behind(database, settings.clock)
+    handlers = _Cached(lambda: _webhook_handler(settings, database, permit), _KEPT_SECONDS)
+    return Receiver(
+        secrets=SigningSecrets(settings.secrets),
+        database=database,
+        clock=settings.clock,
+        livemode=settings.livemode,
+        attempt=FirstAttempt(handlers.get, behind),
+    )
+
+
+def sync(settings: SyncSettings, database: Database) -> Sync:
+    """What stripe_sync calls."""
+    ledger = Ledger(_Cached(lambda: _warehouse(settings)).get, settings.clock)
+    permit = _InTurn(Permits(database, settings.clock), settings.clock)
+
+    def open_stripe() -> tuple[StripeAccount, Handler]:
+        """Made for each run, so that a rotated key is used from then on."""
+        account = StripeAccount(_client(settings, SYNC_TIMEOUT_SECONDS), permit)
+        return account, _handler(settings, database, account, ledger)
+
+    return Sync(
+        database=database,
+        clock=settings.clock,
+        stripe=open_stripe,
+        mirror=lambda: mirror(database, ledger),
+    )
+
+
+def _webhook_handler(settings: SyncSettings, database: Database, permit: Callable[[], None]) -> Handler:
+    account = StripeAccount(_client(settings, ATTEMPT_TIMEOUT_SECONDS), permit)
+    return _handler(settings, database, account, None)
+
+
+def _handler(
+    settings: SyncSettings, database: Database, account: StripeAccount, ledger: Ledger | None
+) -> Handler:
+    """``ledger``: None in the webhook, which must not touch the warehouse."""
+    follower = Follower(database, account, settings.plans, settings.clock, settings.grace)
+    invoices = InvoiceDesk(
+        database, settings.clock, account, ledger, settings.invoice_grace, settings.invoice_hold
+    )
+    reports = None if ledger is None else MeterReportDesk(database, settings.clock, account, ledger)
+    return Handler(database, settings.clock, account, follower, invoices, reports)
+
+
+def _client(settings: SyncSettings, timeout: tuple[float, float]) -> stripe.StripeClient:
+    key = settings.secrets.newest(STRIPE_API_KEY)[0]
+    check_mode(key, livemode=settings.livemode)
+    base = settings.stripe_api_base
+    return stripe.StripeClient(
+        key,
+        base_addresses={"api": base, "meter_events": base} if base else None,
+        max_network_retries=0,  # the inbox tries again, later each time
+        http_client=stripe.RequestsClient(timeout=timeout),
+    )
+
+
+def _warehouse(settings: SyncSettings) -> Warehouse:
+    client = (
+        bigquery.Client(project=settings.project_id, credentials=AnonymousCredentials())
+        if settings.bigquery_emulator
+        else bigquery.Client(project=settings.project_id)
+    )
+    return Warehouse(client, raw=settings.dataset_raw, ledger=settings.dataset_ledger)
+
+
+@dataclass(slots=True)
+class _Cached(Generic[T]):
+    """Makes a thing when it is first needed, and again when it is too old."""
+
+    make: Callable[[], T]
+    kept_seconds: float = float("inf")
+    _made: tuple[float, T] | None = field(default=None, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def get(self) -> T:
+        """The thing."""
+        with self._lock:
+            now = time.monotonic()
+            if self._made is None or now - self._made[0] > self.kept_seconds:
+                self._made = (now, self.make())
+            return self._made[1]
+
+
+@dataclass(slots=True)
+class _Behind:
+    """Whether the sync can't keep up, asked of the inbox once a second at most."""
+
+    database: Database
+    clock: Clock
+    _answer: tuple[float, bool] | None = field(default=None, init=False)
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if self._answer is None or now - self._answer[0] > _ASK_AGAIN_SECONDS:
+            self._answer = (now, inbox.is_behind(self.database, self.clock.now() - BEHIND_AFTER))
+        return self._answer[1]
+
+
+@dataclass(slots=True)
+class _InTurn:
+    """Waits for the next permit; for one thread."""
+
+    permits: Permits
+    clock: Clock
+    _moments: deque[datetime] = field(default_factory=deque, init=False)
+
+    def __call__(self) -> None:
+        if not self._moments or self._moments[0] < self.clock.now() - _STALE:
+            self._moments = deque(self.permits.block(_BLOCK))
+        ahead = (self._moments.popleft() - self.clock.now()).total_seconds()
+        if ahead > 0:
+            time.sleep(ahead)
