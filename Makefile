@@ -5,6 +5,7 @@ PYTHON  ?= python3
 ENV     ?=
 SEED    ?= 1
 PROXIES ?= 1
+PUBLISH ?=
 ONLY    ?=
 SCHEDULER ?= on
 
@@ -69,9 +70,19 @@ fmt: $(READY) terraform-version ## Format Python and Terraform.
 soak: $(READY) ## Run the long tests: the full burst counts and repetitions.
 	@$(BIN)/python -m pytest -m soak $(ONLY)
 
+.PHONY: release
+release: $(READY) ## Build what is deployed from this commit and record it. ENV=dev PUBLISH=yes to upload and push
+	@$(BIN)/python -m delivery release --env '$(ENV)' $(if $(filter yes,$(PUBLISH)),--publish)
+
+.PHONY: audit
+audit: $(READY) ## Look the locked packages up among known vulnerabilities (needs the network).
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/audit
+	@$(BIN)/uv pip sync --quiet --python build/audit/bin/python --require-hashes requirements/audit.txt
+	@build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/proxy.txt -r requirements/functions.txt
+
 .PHONY: lock
 lock: $(READY) ## Resolve the requirements anew into hashed locks.
-	@for name in uv dev; do $(COMPILE) requirements/$$name.in -o requirements/$$name.txt; done
+	@for name in uv dev audit; do $(COMPILE) requirements/$$name.in -o requirements/$$name.txt; done
 	@for name in proxy functions; do $(COMPILE) requirements/$$name.in -c requirements/dev.txt -o requirements/$$name.txt; done
 
 COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate

@@ -1,0 +1,71 @@
+"""One command makes a release: archive, image, bills of materials, and the environment's release file."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from delivery import image, storage
+from delivery.archive import LOCK, Archive, build_archive
+from delivery.environments import Environment
+from delivery.release_file import Release, read_release, write_release
+from delivery.sbom import bill_of_materials
+from delivery.sources import Commit, committed_files, head, require_clean
+
+IMAGE_LOCK: Final = "requirements/proxy.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a release left behind."""
+
+    commit: Commit
+    release: Release
+    archive: Path
+    image_note: str
+    """What became of the image, for whoever reads the output."""
+
+
+def make_release(target: Environment, root: Path, work: Path, *, publish: bool) -> Made:
+    """Build everything from the checked-out commit and record it in the environment's release file.
+
+    Without ``publish`` nothing leaves this machine, and the image, whose digest only a registry gives, stays
+    as recorded.
+
+    Raises:
+        CannotRunError: when a tool or a right is missing.
+        DeliveryError: for a dirty tree, or a file that can't be released.
+    """
+    require_clean(root)
+    recorded = read_release(target.release_file)
+    commit = head(root)
+    archive = build_archive(root)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    path = work / archive.object_name
+    path.write_bytes(archive.content)
+    digest, note = recorded.image_digest, "not built: nothing is published; the recorded digest stays"
+    if publish:
+        storage.upload(target.functions_bucket, archive.object_name, archive.content)
+        problem = image.builder_problem()
+        if problem is None:
+            digest = image.build_and_push(root, target.image_repository, commit, work)
+            note = "built and pushed"
+        else:
+            note = f"not built: {problem}; the recorded digest stays"
+    _write_bills(root, work, commit, archive, digest)
+    release = Release(digest, archive.object_name, archive.sha256)
+    write_release(target.release_file, release)
+    return Made(commit, release, path, note)
+
+
+def _write_bills(root: Path, work: Path, commit: Commit, archive: Archive, digest: str) -> None:
+    locks = committed_files(root, LOCK, IMAGE_LOCK)
+    for name, sha256, lock in (
+        ("functions", archive.sha256, locks[LOCK]),
+        ("proxy", digest.removeprefix("sha256:"), locks[IMAGE_LOCK]),
+    ):
+        text = bill_of_materials(f"tallygate-{name}", commit, sha256, lock.decode())
+        (work / f"{name}.cdx.json").write_text(text)

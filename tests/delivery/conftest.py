@@ -1,0 +1,160 @@
+"""A small checkout of its own for tests that commit, release and promote; a double of Cloud Storage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+from delivery.environments import ORDER, REPOSITORY
+from delivery.release_file import Release, write_release
+
+DIGEST: Final = "sha256:" + "ab" * 32
+_COPIED: Final = (
+    "functions", "tallygate", "proxy", "requirements", "sandbox/config/catalogue.json",
+    "sandbox/config/plans.json", ".gitignore",
+)  # fmt: skip
+_VALUES: Final = """
+project_id = "example-{name}"
+artifacts = {{
+  functions_bucket = "example-{name}-functions"
+  image_repository = "europe-docker.pkg.dev/example-{name}/tallygate"
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A git repository with the deployables' sources and three environments."""
+
+    root: Path
+
+    def git(self, *arguments: str) -> str:
+        """Run git there, as somebody, at a fixed time."""
+        environment = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_AUTHOR_DATE": "2026-01-02T03:04:05Z",
+            "GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z",
+        }
+        who = ("-c", "user.name=test", "-c", "user.email=test@example.com")
+        done = subprocess.run(
+            ["git", *who, *arguments],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    def commit(self, subject: str = "Change something") -> None:
+        """Commit everything."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", subject)
+
+    def folder(self, environment: str) -> Path:
+        """The folder of an environment."""
+        return self.root / "terraform" / environment
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """This repository's deployables in a repository of their own, committed."""
+    made = Checkout(tmp_path / "checkout")
+    made.root.mkdir()
+    made.git("init", "--quiet", "--initial-branch", "main")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *_COPIED],
+        cwd=REPOSITORY, capture_output=True, check=True,
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (REPOSITORY / name).is_file():
+            (made.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(REPOSITORY / name, made.root / name)
+    for name in ORDER:
+        folder = made.folder(name)
+        folder.mkdir(parents=True)
+        (folder / "terraform.tfvars").write_text(_VALUES.format(name=name))
+        write_release(
+            folder / "release.auto.tfvars.json", Release("sha256:" + "0" * 64, "x-000000000000", "0" * 64)
+        )
+        for file in ("catalogue.json", "plans.json"):
+            shutil.copyfile(made.root / "sandbox" / "config" / file, folder / file)
+    made.commit("Start")
+    return made
+
+
+@dataclass
+class Buckets:
+    """What the double of Cloud Storage holds, and which buckets it keeps shut."""
+
+    url: str = ""
+    objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    shut: set[str] = field(default_factory=set)
+
+    def sha256(self, bucket: str, name: str) -> str:
+        """Hash of an object."""
+        return hashlib.sha256(self.objects[bucket, name]).hexdigest()
+
+
+@pytest.fixture
+def buckets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Buckets]:
+    """Cloud Storage's JSON API as far as it is used: media upload with a precondition, media download."""
+    held = Buckets()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+        def do_GET(self) -> None:
+            bucket, name = self._bucket(), unquote(urlsplit(self.path).path.rpartition("/o/")[2])
+            content = held.objects.get((bucket, name))
+            if bucket in held.shut:
+                self._answer(403, b"{}")
+            elif content is None:
+                self._answer(404, b"{}")
+            else:
+                self._answer(200, content)
+
+        def do_POST(self) -> None:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            query = parse_qs(urlsplit(self.path).query)
+            key = self._bucket(), query["name"][0]
+            if key[0] in held.shut:
+                self._answer(403, b"{}")
+            elif key in held.objects and query.get("ifGenerationMatch") == ["0"]:
+                self._answer(412, b"{}")
+            else:
+                held.objects[key] = content
+                self._answer(200, json.dumps({"name": key[1]}).encode())
+
+        def _bucket(self) -> str:
+            return urlsplit(self.path).path.partition("/b/")[2].partition("/")[0]
+
+        def _answer(self, status: int, content: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    held.url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", held.url)
+    yield held
+    server.shutdown()
+    server.server_close()
+    thread.join()
