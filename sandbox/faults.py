@@ -81,6 +81,8 @@ class FaultRegistry:
         Raises:
             FaultError: for an unknown kind, or unless exactly one of count and rate is usable.
         """
+        if not isinstance(body, Mapping):
+            raise FaultError("a fault is an object: kind, count or rate, seed, match")
         kind, count, rate = body.get("kind"), body.get("count"), body.get("rate")
         if kind not in self.kinds:
             raise FaultError(f"kind must be one of {', '.join(sorted(self.kinds))}, not {kind!r}")
@@ -90,7 +92,7 @@ class FaultRegistry:
             raise FaultError("count must be a whole number ≥ 1")
         if rate is not None and (not isinstance(rate, int | float) or not 0 < rate <= 1):
             raise FaultError("rate must be a number above 0 and at most 1")
-        match = body.get("match") or {}
+        match = body.get("match", {})
         if not isinstance(match, Mapping):
             raise FaultError("match must be an object of attribute and value")
         with self._lock:

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.bigquery.errors import STATUS_OF_REASON, BigQueryError, error_body
+from sandbox.bigquery.errors import BigQueryError, error_body
 from sandbox.bigquery.jobs import Job, Jobs
 from sandbox.bigquery.store import Table, Warehouse, etag
 from sandbox.bigquery.types import RowError, accept_row, schema_from_api, schema_to_api, with_float_timestamps
@@ -43,6 +43,12 @@ _LATE_SECONDS: Final = 30.0
 _PROMPT_SECONDS: Final = 0.02
 """How long ``jobs.insert`` waits, so that a quick job is DONE in its first answer."""
 _LONG_POLL_SECONDS: Final = 10.0
+
+_QUERY_OPTIONS: Final = (
+    "query", "useLegacySql", "parameterMode", "queryParameters", "defaultDataset", "maximumBytesBilled",
+    "useQueryCache",
+)  # fmt: skip
+"""What ``jobs.query`` takes at its top level and ``jobs.insert`` inside ``configuration.query``."""
 
 Answer = dict[str, Any]
 
@@ -261,8 +267,8 @@ class Facade:
         table = self._of(request)
         if request.query_params.get("selectedFields"):
             raise BigQueryError("notImplemented", "selectedFields is not supported here.")
-        start = int(request.query_params.get("pageToken") or request.query_params.get("startIndex") or 0)
-        count = min(int(request.query_params.get("maxResults") or MAX_PAGE), MAX_PAGE)
+        start = _whole(request.query_params, "pageToken", "startIndex")
+        count = min(_whole(request.query_params, "maxResults", default=MAX_PAGE), MAX_PAGE)
         total = self.warehouse.row_count(table)
         rows = self.warehouse.listed(table, start, count)
         if not _int64_timestamps(request.query_params):
@@ -295,8 +301,8 @@ class Facade:
 
     def job_list(self, request: Request, body: Answer) -> Answer:
         """``jobs.list``, the newest first."""
-        start = int(request.query_params.get("pageToken") or 0)
-        count = min(int(request.query_params.get("maxResults") or 50), 1000)
+        start = _whole(request.query_params, "pageToken")
+        count = min(_whole(request.query_params, "maxResults", default=50), 1000)
         jobs = self.jobs.newest(start, count + 1)
         answer: Answer = {
             "kind": "bigquery#jobList",
@@ -308,54 +314,51 @@ class Facade:
 
     async def job_query(self, request: Request, body: Answer) -> Answer:
         """``jobs.query``: the same ``requestId`` is the same job."""
-        options = {
-            key: body[key]
-            for key in ("query", "useLegacySql", "parameterMode", "queryParameters", "defaultDataset")
-            if key in body
+        configuration = {
+            "query": {key: body[key] for key in _QUERY_OPTIONS if key in body},
+            **{key: body[key] for key in ("dryRun", "labels") if body.get(key)},
         }
-        if body.get("dryRun"):
-            raise BigQueryError("notImplemented", "Dry runs are not supported here.")
         request_id = body.get("requestId") or uuid.uuid4().hex
         job_id = f"job_{request_id}"
         location = body.get("location") or DEFAULT_LOCATION
         try:
-            job = await run_in_threadpool(self.jobs.insert, job_id, location, {"query": options})
+            job = await run_in_threadpool(self.jobs.insert, job_id, location, configuration)
         except BigQueryError as error:
             if error.reason != "duplicate":
                 raise
             job = self.jobs.get(job_id)
-        wait = min(int(body.get("timeoutMs") or 10_000) / 1000, _LONG_POLL_SECONDS)
+        wait = min(_whole(body, "timeoutMs", default=10_000) / 1000, _LONG_POLL_SECONDS)
         job = await self._settled(job, wait)
         formats = body.get("formatOptions") or {}
         int64 = str(formats.get("useInt64Timestamp", "false")).lower() == "true"
-        answer = await run_in_threadpool(self._results, job, 0, body.get("maxResults"), int64)
+        answer = await run_in_threadpool(
+            self._results, job, 0, _whole(body, "maxResults", default=MAX_PAGE), int64
+        )
         return {"kind": "bigquery#queryResponse", **answer}
 
     async def query_results(self, request: Request, body: Answer) -> Answer:
         """``jobs.getQueryResults``: waits for the job, up to ``timeoutMs``."""
         query = request.query_params
-        wait = min(int(query.get("timeoutMs") or 10_000) / 1000, _LONG_POLL_SECONDS)
+        wait = min(_whole(query, "timeoutMs", default=10_000) / 1000, _LONG_POLL_SECONDS)
         job = await self._settled(self.jobs.get(request.path_params["job"]), wait)
-        start = int(query.get("pageToken") or query.get("startIndex") or 0)
+        start = _whole(query, "pageToken", "startIndex")
         answer = await run_in_threadpool(
-            self._results, job, start, query.get("maxResults"), _int64_timestamps(query)
+            self._results, job, start, _whole(query, "maxResults", default=MAX_PAGE), _int64_timestamps(query)
         )
         return {"kind": "bigquery#getQueryResultsResponse", **answer}
 
-    def _results(self, job: Job, start: int, max_results: Any, int64: bool) -> Answer:
+    def _results(self, job: Job, start: int, count: int, int64: bool) -> Answer:
         answer: Answer = {"jobReference": job.resource["jobReference"], "jobComplete": job.done}
         if not job.done:
             return answer
         if job.error is not None:
-            status = STATUS_OF_REASON[job.error["reason"]]
-            raise _JobError(status, dict(job.error))
+            raise BigQueryError(job.error["reason"], job.error["message"], location=job.error.get("location"))
         statistics = job.resource["statistics"]["query"]
         answer["cacheHit"] = False
         if job.rows is None:
             answer |= {key: statistics[key] for key in ("numDmlAffectedRows", "dmlStats")}
             return answer
-        count = MAX_PAGE if max_results is None else min(int(max_results), MAX_PAGE)
-        rows = self.jobs.rows(job, start, count)
+        rows = self.jobs.rows(job, start, min(count, MAX_PAGE))
         if not int64:
             schema = job.schema
             rows = [with_float_timestamps(schema, one) for one in rows]
@@ -386,12 +389,19 @@ class Facade:
         return JSONResponse({})
 
 
-class _JobError(BigQueryError):
-    """A job's error, answered with its own status."""
+def _whole(given: Mapping[str, Any], *names: str, default: int = 0) -> int:
+    """The first of some numbers that is given.
 
-    def __init__(self, status: int, proto: Answer) -> None:
-        super().__init__(proto["reason"], proto["message"], location=proto.get("location"))
-        self._status = status
+    Raises:
+        BigQueryError: ``invalid`` for anything but a whole number ≥ 0.
+    """
+    for name in names:
+        text = str(given.get(name) if given.get(name) is not None else "")
+        if text and not (text.isascii() and text.isdigit()):
+            raise BigQueryError("invalid", f"Invalid value for {name}: {text}")
+        if text:
+            return int(text)
+    return default
 
 
 def _int64_timestamps(query: Mapping[str, str]) -> bool:
@@ -399,8 +409,8 @@ def _int64_timestamps(query: Mapping[str, str]) -> bool:
 
 
 def _page(request: Request, key: str, items: list[Answer]) -> Answer:
-    start = int(request.query_params.get("pageToken") or 0)
-    count = int(request.query_params.get("maxResults") or 1000)
+    start = _whole(request.query_params, "pageToken")
+    count = _whole(request.query_params, "maxResults", default=1000)
     answer: Answer = {key: items[start : start + count]}
     if start + count < len(items):
         answer["nextPageToken"] = str(start + count)
@@ -499,7 +509,7 @@ async def _answer(facade: Facade, handler: Handler, request: Request) -> Respons
             result = await run_in_threadpool(handler, request, body)
     except BigQueryError as error:
         return JSONResponse(error.body(), status_code=error.status)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         proto = {"reason": "invalid", "message": f"Invalid request: {type(error).__name__}: {error}"}
         return JSONResponse(error_body(400, proto), status_code=400)
     return Response(status_code=204) if result is None else JSONResponse(result)

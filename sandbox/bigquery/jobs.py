@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from sandbox.bigquery.errors import BigQueryError
+from sandbox.bigquery.overlap import Overlap
 from sandbox.bigquery.store import Outcome, Warehouse
 from sandbox.bigquery.translate import Statement, translate
 from sandbox.bigquery.types import (
@@ -22,18 +25,17 @@ from sandbox.bigquery.types import (
     schema_from_api,
     schema_to_api,
 )
-from sandbox.faults import FaultRegistry
+from sandbox.faults import Fault, FaultRegistry
 from tallygate.clock import Clock
 
 WORKERS: Final = 8
-_OVERLAP_SECONDS: Final = 10.0
-"""How long a statement hit by ``snapshot_overlap`` waits for another one to take its snapshot."""
+_JOB_ID: Final = re.compile(r"^[A-Za-z0-9_-]{1,1024}$")
 _OUTLIVE_SECONDS: Final = 2.0
 """How long a job hit by ``job_continues_after_client_dies`` stays RUNNING before it does its work."""
 _KNOWN_OPTIONS: Final = frozenset(
     {
         "query", "useLegacySql", "parameterMode", "queryParameters", "priority", "useQueryCache",
-        "defaultDataset", "maximumBytesBilled", "maximumBillingTier", "writeIncrementalResults",
+        "maximumBytesBilled", "maximumBillingTier", "writeIncrementalResults",
     }
 )  # fmt: skip
 
@@ -84,27 +86,6 @@ class Job:
         return {key: value for key, value in self.resource.items() if not key.startswith("_")}
 
 
-class Overlap:
-    """Statements that are held until another one on the same table has taken its snapshot too."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._taken: dict[tuple[str, str], int] = {}
-
-    def taken(self, table: tuple[str, str]) -> None:
-        """Note that a statement on ``table`` has taken its snapshot."""
-        with self._changed:
-            self._taken[table] = self._taken.get(table, 0) + 1
-            self._changed.notify_all()
-
-    def hold(self, table: tuple[str, str], seconds: float) -> None:
-        """Note the caller's snapshot and wait for the next one."""
-        with self._changed:
-            number = self._taken[table] = self._taken.get(table, 0) + 1
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._taken[table] > number, timeout=seconds)
-
-
 class Jobs:
     """All jobs, with their results."""
 
@@ -121,7 +102,6 @@ class Jobs:
         self._lock = threading.Lock()
         self._dml = threading.Lock()
         self._overlap = Overlap()
-        self._overlapping: dict[tuple[str, str], int] = {}
         self._running: dict[str, Future[None]] = {}
         self._executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="job")
         self._resume()
@@ -146,13 +126,15 @@ class Jobs:
     def _milliseconds(self) -> str:
         return str(int(self._clock.now().timestamp() * 1000))
 
-    def insert(self, job_id: str, location: str, configuration: Mapping[str, Any], labels: Any = None) -> Job:
+    def insert(self, job_id: str, location: str, configuration: Mapping[str, Any]) -> Job:
         """Make a job and start it.
 
         Raises:
             BigQueryError: ``duplicate`` for an id that exists; ``invalid`` or ``notImplemented`` for options.
         """
-        query = _query_options(configuration)
+        if not _JOB_ID.match(job_id):
+            raise BigQueryError("invalid", f'Invalid job ID "{job_id}": letters, digits, "_" and "-" only.')
+        _check_options(configuration)
         project = self._warehouse.project
         resource = {
             "kind": "bigquery#job",
@@ -163,7 +145,6 @@ class Jobs:
             "status": {"state": "RUNNING"},
             "user_email": "sandbox@localhost",
         }
-        assert query
         try:
             self._execute(
                 "INSERT INTO jobs (job_id, resource, done) VALUES (?, ?, 0)", [job_id, json.dumps(resource)]
@@ -261,21 +242,16 @@ class Jobs:
         self, job: Job, statement: Statement, target: tuple[str, str], values: Mapping[str, Any]
     ) -> Outcome:
         """DML, one after another; under ``snapshot_overlap`` an INSERT shares its snapshot with the next."""
-        name = ".".join(target)
-        fault = (
-            self._faults.take("snapshot_overlap", table=name, job_id=job.job_id)
-            if statement.kind == "INSERT"
-            else None
-        )
-        if fault is None:
-            with self._dml:
-                return self._warehouse.change(
-                    statement, values, job.job_id, between=lambda: self._overlap.taken(target)
-                )
-        seconds = float(fault.parameters.get("seconds", _OVERLAP_SECONDS))
-        return self._warehouse.change(
-            statement, values, job.job_id, between=lambda: self._overlap.hold(target, seconds)
-        )
+
+        def take() -> Fault | None:
+            if statement.kind != "INSERT":
+                return None
+            return self._faults.take("snapshot_overlap", table=".".join(target), job_id=job.job_id)
+
+        with self._overlap.meeting(target, take) as meeting, nullcontext() if meeting else self._dml:
+            return self._warehouse.change(
+                statement, values, job.job_id, between=lambda: self._overlap.attend(target, meeting)
+            )
 
     def _finish(
         self,
@@ -306,7 +282,7 @@ class Jobs:
         )
 
 
-def _query_options(configuration: Mapping[str, Any]) -> Mapping[str, Any]:
+def _check_options(configuration: Mapping[str, Any]) -> None:
     query: Mapping[str, Any] | None = configuration.get("query")
     if query is None or not query.get("query"):
         raise BigQueryError("notImplemented", "Only query jobs are supported here.")
@@ -317,9 +293,8 @@ def _query_options(configuration: Mapping[str, Any]) -> Mapping[str, Any]:
     if query.get("queryParameters") and str(query.get("parameterMode", "NAMED")).upper() != "NAMED":
         raise BigQueryError("notImplemented", "Only named query parameters are supported here.")
     unknown = sorted(key for key, value in query.items() if key not in _KNOWN_OPTIONS and value)
-    if unknown or query.get("defaultDataset"):
+    if unknown:
         raise BigQueryError("notImplemented", f"Query options not supported here: {', '.join(unknown)}")
-    return query
 
 
 def bound_values(statement: Statement, fields: tuple[Field, ...], query: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,9 +20,11 @@ from typing import Any, Final
 import duckdb
 
 from sandbox.bigquery.errors import BigQueryError, invalid_query
+from sandbox.bigquery.plans import prunes, scans
 from sandbox.bigquery.translate import Statement, translate
 from sandbox.bigquery.types import (
     Field,
+    decoded,
     field_from_duck,
     json_structure,
     output_type,
@@ -38,6 +41,7 @@ PAGE_ROWS: Final = 1000
 _FILE: Final = "_tallygate_warehouse_.duckdb"
 """DuckDB names the database by its file; no dataset may have that name."""
 _SYSTEM: Final = "_tallygate_"
+_TABLE_NAME: Final = re.compile(r"^[\w \-]{1,1024}$")
 
 Key = tuple[str, str]
 
@@ -202,10 +206,12 @@ class Warehouse:
             with self.transaction() as connection:
                 connection.execute(f"DROP SCHEMA {quoted(dataset)} CASCADE")
                 connection.execute(f"DELETE FROM {_SYSTEM}.tables WHERE dataset = ?", [dataset])
+                connection.execute(f"DELETE FROM {_SYSTEM}.late WHERE dataset = ?", [dataset])
                 connection.execute(f"DELETE FROM {_SYSTEM}.datasets WHERE id = ?", [dataset])
             for table in inside:
                 del self._tables[table.dataset, table.name]
             del self._datasets[dataset]
+        self._read_next_due()
 
     # --- tables and views --------------------------------------------------------------------
 
@@ -230,8 +236,11 @@ class Warehouse:
         """Make a table or a view from its REST resource.
 
         Raises:
-            BigQueryError: ``duplicate``; ``notFound`` (the dataset); ``invalidQuery`` (a view's statement).
+            BigQueryError: ``duplicate``; ``notFound`` (the dataset); ``invalid`` (its name or schema);
+                ``invalidQuery`` (a view's statement).
         """
+        if not _TABLE_NAME.match(name):
+            raise BigQueryError("invalid", f'Invalid table ID "{name}".')
         with self._lock:
             self.dataset(dataset)
             if (dataset, name) in self._tables:
@@ -253,7 +262,7 @@ class Warehouse:
             columns = ", ".join(_column(field) for field in table.schema)
             if not columns:
                 raise BigQueryError("invalid", f"Table {table.name} needs a schema.")
-            connection.execute(f"CREATE TABLE {table.path} ({columns})")
+            _run(connection, f"CREATE TABLE {table.path} ({columns})", {})
             return table
         if table.body["view"].get("useLegacySql"):
             raise BigQueryError("notImplemented", "Views in legacy SQL are not supported here.")
@@ -268,7 +277,11 @@ class Warehouse:
             else quoted(f.name)
             for f in schema
         )
-        connection.execute(f"CREATE OR REPLACE VIEW {table.path} AS SELECT {columns} FROM ({statement.sql})")
+        _run(
+            connection,
+            f"CREATE OR REPLACE VIEW {table.path} AS SELECT {columns} FROM ({statement.sql})",
+            {},
+        )
         described = {field.name: field.description for field in table.schema}
         schema = tuple(Field(f.name, f.type, f.mode, f.fields, described.get(f.name)) for f in schema)
         return Table(table.dataset, table.name, {**table.body, "schema": schema_to_api(schema)})
@@ -287,7 +300,7 @@ class Warehouse:
                     new = self._define(connection, new)
                 else:
                     for change in _additions(old.path, old.schema, new.schema, name, ()):
-                        connection.execute(change)
+                        _run(connection, change, {})
                 self._store(connection, new)
                 self._tables[dataset, name] = new
                 try:
@@ -329,11 +342,13 @@ class Warehouse:
             kind = "TABLE" if table.view_query is None else "VIEW"
             with self.transaction() as connection:
                 connection.execute(f"DROP {kind} {table.path}")
-                connection.execute(
-                    f"DELETE FROM {_SYSTEM}.tables WHERE dataset = ? AND name = ?",
-                    [dataset, name],
-                )
+                for about in ("tables", "late"):
+                    connection.execute(
+                        f"DELETE FROM {_SYSTEM}.{about} WHERE dataset = ? AND name = ?",
+                        [dataset, name],
+                    )
             del self._tables[dataset, name]
+        self._read_next_due()
 
     def row_count(self, table: Table) -> int:
         """Rows of a table."""
@@ -357,15 +372,15 @@ class Warehouse:
     def _describe(
         self, connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any]
     ) -> tuple[Field, ...]:
-        described = _run(connection, f"SELECT * FROM ({sql}) LIMIT 0", values).description
-        schema = tuple(field_from_duck(column[0], column[1]) for column in described or ())
-        names = [field.name.lower() for field in schema]
+        # As a subquery, DuckDB would rename columns of the same name; DESCRIBE shows them as they are.
+        names = [str(found[0]).lower() for found in _run(connection, f"DESCRIBE {sql}", values).fetchall()]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise invalid_query(
                 f"Duplicate column names in the result are not supported. Found duplicate(s): {twice}"
             )
-        return schema
+        described = _run(connection, f"SELECT * FROM ({sql}) LIMIT 0", values).description
+        return tuple(field_from_duck(column[0], column[1]) for column in described or ())
 
     def query(
         self, statement: Statement, values: Mapping[str, Any], page: Callable[[list[dict[str, Any]]], None]
@@ -455,7 +470,7 @@ class Warehouse:
     def _append(self, connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> None:
         structure = json.dumps([{field.name: json_structure(field) for field in table.schema}])
         columns = ", ".join(quoted(field.name) for field in table.schema)
-        picked = ", ".join(f"r.{quoted(field.name)}" for field in table.schema)
+        picked = ", ".join(decoded(field, f"r.{quoted(field.name)}") for field in table.schema)
         _run(
             connection,
             f"INSERT INTO {table.path} ({columns}) "
@@ -490,9 +505,9 @@ class Warehouse:
         connection.execute("SET disabled_optimizers = 'statistics_propagation'")
         plan = _run(connection, f"EXPLAIN (FORMAT json) {statement.sql}", values).fetchall()
         connection.close()
-        for scan, filters in _scans(json.loads(plan[0][1])):
+        for scan, filters in scans(json.loads(plan[0][1])):
             for (dataset, name), column in guarded.items():
-                if scan.endswith(f".{dataset}.{name}") and column.lower() not in filters.lower():
+                if scan.endswith(f".{dataset}.{name}") and not any(prunes(one, column) for one in filters):
                     raise invalid_query(
                         f"Cannot query over table '{dataset}.{name}' without a filter over column(s) "
                         f"'{column}' that can be used for partition elimination"
@@ -533,6 +548,14 @@ def _additions(
                 "invalid",
                 f"Provided Schema does not match Table {table}. Field {where} has changed type or mode",
             )
+        if other.mode == "REQUIRED" != field.mode:
+            raise BigQueryError(
+                "invalid",
+                f"Provided Schema does not match Table {table}. "
+                f"Field {where} has changed mode from NULLABLE to REQUIRED",
+            )
+        if field.mode == "REQUIRED" != other.mode and not inside:
+            yield f"ALTER TABLE {path} ALTER COLUMN {quoted(field.name)} DROP NOT NULL"
         if field.type == "RECORD":
             if field.repeated and len(other.fields) != len(field.fields):
                 raise BigQueryError(
@@ -565,17 +588,6 @@ def _required_partition_column(table: Table) -> str | None:
     if not (table.body.get("requirePartitionFilter") or partitioning.get("requirePartitionFilter")):
         return None
     return str(partitioning["field"])
-
-
-def _scans(nodes: Sequence[Mapping[str, Any]], above: str = "") -> Iterator[tuple[str, str]]:
-    """The table scans of a plan, each with the filters at it and directly above it."""
-    for node in nodes:
-        extra = node.get("extra_info") or {}
-        if node["name"].strip() == "SEQ_SCAN":
-            yield str(extra.get("Table", "")), f"{above} {json.dumps(extra.get('Filters', ''))}"
-        keeps = node["name"].strip() in ("FILTER", "PROJECTION")
-        own = json.dumps(extra) if node["name"].strip() == "FILTER" else ""
-        yield from _scans(node.get("children") or (), f"{above} {own}" if keeps else "")
 
 
 def _run(

@@ -15,7 +15,8 @@ GoogleSQL                                    here
 ``UNIX_SECONDS``                             rounds down; sqlglot rounds to the nearest
 ``FORMAT``                                   ``PRINTF``, with %s and %d only
 ``a[OFFSET(n)]``                             fails beyond the end; DuckDB gives NULL
-``a / b``                                    not of NUMERIC, which DuckDB turns into a DOUBLE
+``a / b``, ``SAFE_DIVIDE``                   not of NUMERIC, which DuckDB turns into a DOUBLE
+``DIV``, ``MOD``                             operators in DuckDB: in parentheses, their operands too
 ``TIMESTAMP_TRUNC``, ``EXTRACT``             units that mean the same, in UTC
 unnamed result columns                       ``f0_`` and so on
 ===========================================  ===============================================================
@@ -37,7 +38,7 @@ from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
 
 from sandbox.bigquery.errors import BigQueryError, invalid_query
-from sandbox.bigquery.types import Field, json_structure
+from sandbox.bigquery.types import Field, holds_bytes, json_structure
 
 _ALLOWED: Final = frozenset(
     name
@@ -274,8 +275,12 @@ def _bind_parameters(tree: exp.Expr, declared: dict[str, Field]) -> set[str]:
         used.add(field.name)
         variable = exp.Parameter(this=exp.var(field.name))
         if field.repeated or field.type == "RECORD":
+            if holds_bytes(field):
+                raise _unsupported(f"parameter {field.name}: bytes inside an array or a struct")
             described = exp.Literal.string(json.dumps(json_structure(field)))
             node.replace(exp.Anonymous(this="FROM_JSON", expressions=[variable, described]))
+        elif field.type == "BYTES":
+            node.replace(_call("FROM_BASE64", variable))
         else:
             node.replace(exp.Cast(this=variable, to=_type(field.duck_type)))
     return used
@@ -308,8 +313,14 @@ def _duck(text: str, **parts: exp.Expr) -> exp.Expr:
     """A DuckDB expression with its ``:name`` placeholders filled."""
     tree = sqlglot.parse_one(text, read="duckdb")
     for hole in [node for node in tree.find_all(exp.Placeholder) if node.name in parts]:
-        hole.replace(parts[hole.name].copy())
+        hole.replace(_enclosed(parts[hole.name]))
     return tree
+
+
+def _enclosed(node: exp.Expr) -> exp.Expr:
+    """A copy that keeps its meaning as an operand of anything."""
+    plain = isinstance(node, exp.Column | exp.Literal | exp.Func | exp.Paren | exp.Subquery | exp.Cast)
+    return node.copy() if plain else exp.Paren(this=node.copy())
 
 
 def _corrected(tree: exp.Expr) -> exp.Expr:
@@ -425,6 +436,22 @@ def _divide(node: exp.Expr) -> exp.Expr:
     )
 
 
+def _safe_divide(node: exp.Expr) -> exp.Expr:
+    return _duck(
+        "CASE WHEN TYPEOF(:a) LIKE 'DECIMAL%' OR TYPEOF(:b) LIKE 'DECIMAL%' "
+        "THEN ERROR('division of NUMERIC is not supported by the BigQuery façade') "
+        "WHEN :b <> 0 THEN :a / :b END",
+        a=node.this,
+        b=node.expression,
+    )
+
+
+def _operator(node: exp.Expr) -> exp.Expr:
+    """A function of GoogleSQL that is an operator of DuckDB."""
+    left, right = _enclosed(node.this), _enclosed(node.expression)
+    return exp.Paren(this=type(node)(this=left, expression=right))
+
+
 def _diff(node: exp.Expr) -> exp.Expr:
     unit = exp.Literal.string(_unit(node).lower())
     return _call("DATE_SUB", unit, node.expression.copy(), node.this.copy())
@@ -457,6 +484,9 @@ _CORRECTIONS: Final[dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]]] = {
     exp.TryCast: _cast,
     exp.Bracket: _bracket,
     exp.Div: _divide,
+    exp.SafeDivide: _safe_divide,
+    exp.IntDiv: _operator,
+    exp.Mod: _operator,
     exp.TimestampDiff: _diff,
     exp.TimestampTrunc: _trunc,
     exp.UnixSeconds: _unix_seconds,

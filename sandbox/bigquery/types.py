@@ -13,12 +13,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Final
 
 from sandbox.bigquery.errors import BigQueryError
 
 NUMERIC_SCALE: Final = 9
+_EXACT: Final = Context(prec=38, traps=[Inexact, InvalidOperation])
 INT64_RANGE: Final = range(-(2**63), 2**63)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - DuckDB's TIMESTAMP is naive; it holds UTC here
@@ -104,15 +105,28 @@ def field_from_api(body: Mapping[str, Any]) -> Field:
     mode = str(body.get("mode") or "NULLABLE").upper()
     if mode not in ("NULLABLE", "REQUIRED", "REPEATED"):
         raise BigQueryError("invalid", f"Invalid mode {mode} for field {name}.")
-    fields = tuple(field_from_api(child) for child in body.get("fields") or ())
+    fields = _fields_from_api(body.get("fields") or ())
     if (type_ == "RECORD") != bool(fields):
         raise BigQueryError("invalid", f"Field {name} is type {type_} and has {len(fields)} fields.")
     return Field(name, type_, mode, fields, body.get("description") or None)
 
 
 def schema_from_api(body: Mapping[str, Any] | None) -> tuple[Field, ...]:
-    """The fields of a REST schema."""
-    return tuple(field_from_api(field) for field in (body or {}).get("fields") or ())
+    """The fields of a REST schema.
+
+    Raises:
+        BigQueryError: for a field that is unknown, badly named or there twice.
+    """
+    return _fields_from_api((body or {}).get("fields") or ())
+
+
+def _fields_from_api(bodies: Sequence[Mapping[str, Any]]) -> tuple[Field, ...]:
+    fields = tuple(field_from_api(body) for body in bodies)
+    names = [field.name.lower() for field in fields]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise BigQueryError("invalid", f"Field {twice} already exists in schema")
+    return fields
 
 
 def schema_to_api(schema: Sequence[Field]) -> dict[str, Any]:
@@ -329,7 +343,7 @@ def _accept_one(field: Field, value: Any, path: str, ignore_unknown: bool) -> An
         raise RowError(path, f"Array specified for non-repeated field: {path}.")
     try:
         return _FROM_JSON[field.type](value)
-    except (ValueError, TypeError, OverflowError, InvalidOperation, binascii.Error):
+    except (ValueError, TypeError, OverflowError, InvalidOperation, Inexact, binascii.Error):
         kind = {"FLOAT": "double", "INTEGER": "integer", "BOOLEAN": "boolean"}.get(
             field.type, field.type.lower()
         )
@@ -382,11 +396,10 @@ def _numeric(value: Any) -> str:
     if isinstance(value, bool):
         raise ValueError(value)
     number = Decimal(str(value))
-    if not number.is_finite() or abs(number) >= Decimal(10) ** 29:
+    if not number.is_finite() or number.copy_abs() >= Decimal(10) ** 29:
         raise ValueError(value)
-    if -int(number.normalize().as_tuple().exponent) > NUMERIC_SCALE:
-        raise ValueError(value)
-    return format(number, "f")
+    # With the decimals that the column keeps; what that would cut off does not fit.
+    return format(number.quantize(Decimal(1).scaleb(-NUMERIC_SCALE), context=_EXACT), "f")
 
 
 def _timestamp(value: Any) -> str:
@@ -416,8 +429,8 @@ def _datetime(value: Any) -> str:
 
 
 def _bytes(value: Any) -> str:
-    """DuckDB's blob text: each byte escaped."""
-    return "".join(f"\\x{byte:02X}" for byte in base64.b64decode(value, validate=True))
+    """Base64, which ``decoded`` reads."""
+    return base64.b64encode(base64.b64decode(value, validate=True)).decode()
 
 
 _FROM_JSON: Final[dict[str, Callable[[Any], Any]]] = {
@@ -460,10 +473,30 @@ def _parameter(field: Field, value: Mapping[str, Any] | None) -> Any:
 
 
 def json_structure(field: Field) -> Any:
-    """The type of a field as DuckDB's ``from_json`` wants it described."""
+    """The type of a field as DuckDB's ``from_json`` wants it described; bytes are base64 text in JSON."""
     inner: Any = (
         {f.name: json_structure(f) for f in field.fields}
         if field.type == "RECORD"
-        else DUCK_TYPES[field.type]
+        else DUCK_TYPES["STRING" if field.type == "BYTES" else field.type]
     )
     return [inner] if field.repeated else inner
+
+
+def holds_bytes(field: Field) -> bool:
+    """Whether bytes are in the field or in one inside it."""
+    return field.type == "BYTES" or any(holds_bytes(inside) for inside in field.fields)
+
+
+def decoded(field: Field, value: str, depth: int = 0) -> str:
+    """The DuckDB expression that makes a field of ``value``, an expression read by ``json_structure``."""
+    if not holds_bytes(field):
+        return value
+    if field.repeated:
+        one, element = f"e{depth}", Field(field.name, field.type, fields=field.fields)
+        return f"LIST_TRANSFORM({value}, LAMBDA {one}: {decoded(element, one, depth + 1)})"
+    if field.type == "BYTES":
+        return f"FROM_BASE64({value})"
+    inside = ", ".join(
+        f"{quoted(f.name)} := {decoded(f, f'({value}).{quoted(f.name)}', depth)}" for f in field.fields
+    )
+    return f"CASE WHEN {value} IS NULL THEN NULL ELSE STRUCT_PACK({inside}) END"
