@@ -20,6 +20,7 @@ def main() -> int:
 
     # Only now, so that nothing that these import can print to the real stdout.
     from proxy.auth import Authenticator
+    from proxy.breaker import Breaker
     from proxy.exchange import Emitter
     from proxy.gateway import Gateway
     from proxy.limits.gate import Gate
@@ -29,19 +30,21 @@ def main() -> int:
     master_key = new_master_key()
     litellm = load(settings.catalogue, master_key, settings.callback_fault)
     emitter = Emitter(stdout, settings.clock, settings.catalogue, estimate, settings.project_id)
+    breaker = Breaker()
     gate = Gate(
         settings.database,
         settings.clock,
         instance=emitter.stream_id,
         concurrency=settings.concurrency,
         tenant_share=settings.tenant_share_percent / 100,
+        breaker=breaker,
     )
     gateway = Gateway(
         litellm=litellm,
         master_key=master_key,
         catalogue=settings.catalogue,
         authenticator=Authenticator(
-            settings.database, settings.clock, fresh_seconds=settings.key_cache_seconds
+            settings.database, settings.clock, fresh_seconds=settings.key_cache_seconds, breaker=breaker
         ),
         gate=gate,
         emitter=emitter,

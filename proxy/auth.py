@@ -14,8 +14,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
+from proxy.breaker import Breaker
 from proxy.errors import ApiError
 from tallygate import keys
 from tallygate.appdb import Database, DatabaseUnavailableError
@@ -27,8 +29,6 @@ UNKNOWN_SECONDS: Final = 10
 _MOST_CACHED: Final = 10_000
 log = logging.getLogger("tallygate.auth")
 _RETRY_AFTER_SECONDS: Final = 5
-_PAUSE_SECONDS: Final = 1.0
-"""After a failed read the database is left alone: else every request would wait for its timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class Authenticator:
         clock: Clock,
         *,
         fresh_seconds: float,
+        breaker: Breaker | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -68,7 +69,7 @@ class Authenticator:
         self._monotonic = monotonic
         self._cache: OrderedDict[str, _Entry] = OrderedDict()
         self._reading: dict[str, asyncio.Task[_Entry]] = {}
-        self._ask_again_at = 0.0
+        self._breaker = breaker or Breaker(monotonic=monotonic)
 
     async def authenticate(self, headers: Mapping[bytes, bytes]) -> Caller:
         """The caller that the headers name.
@@ -94,8 +95,6 @@ class Authenticator:
             fresh = self._fresh_seconds if entry.caller else UNKNOWN_SECONDS
             if now - entry.read_at < fresh:
                 return entry
-        if now < self._ask_again_at:
-            return self._stale(entry, now)
         reading = self._reading.get(key_hash)
         if reading is None:  # several requests with one key read it once
             reading = asyncio.create_task(self._read(key_hash))
@@ -106,7 +105,6 @@ class Authenticator:
         except _BrokenRecordError:  # one tenant's trouble: the others' reads go on
             return self._stale(entry, now)
         except DatabaseUnavailableError:
-            self._ask_again_at = self._monotonic() + _PAUSE_SECONDS
             return self._stale(entry, now)
 
     def _stale(self, entry: _Entry | None, now: float) -> _Entry:
@@ -126,7 +124,7 @@ class Authenticator:
 
     async def _read(self, key_hash: str) -> _Entry:
         try:
-            caller = await asyncio.to_thread(_look_up, self._database, key_hash, self._clock.now())
+            caller = await self._breaker.ask(partial(_look_up, self._database, key_hash, self._clock.now()))
         except ValueError as error:
             problem = str(error) if isinstance(error, RecordError) else "a time is malformed"
             log.error("a record can't be understood", extra={"fields": {"problem": problem}})

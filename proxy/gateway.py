@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from proxy import admission, parameters
+from proxy import account, admission, parameters
 from proxy.answer import Answer, Client
 from proxy.asgi import CLIENT_GONE, App, Receive, Scope, Send, answer, read_body, refuse, replay
 from proxy.auth import Authenticator, Caller
 from proxy.errors import ApiError
 from proxy.exchange import Emitter, Exchange
 from proxy.limits.gate import Gate, Ticket
-from proxy.paths import BY_PATH, MODELS_PATHS, PROBES, Api, Endpoint
+from proxy.paths import BY_PATH, PROBES, VIEWS, Api, Endpoint, View
 from proxy.wire import current
 from tallygate.catalogue import Catalogue
 
@@ -73,27 +73,21 @@ class Gateway:
             await answer(send, 200, b'{"status":"ok"}')
         elif sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADER_BYTES:
             raise ApiError(413, "request_too_large", f"headers are limited to {MOST_HEADER_BYTES} bytes")
-        elif path in MODELS_PATHS and method == "GET":
-            await self._models(request_id, scope, send)
+        elif path in VIEWS and method == "GET":
+            await self._show(VIEWS[path], request_id, dict(scope["headers"]), send)
         elif endpoint is not None and method == "POST":
             await self._serve(endpoint, request_id, scope, receive, send)
         else:
             raise ApiError(404, "not_found", "there is nothing here: see the documentation for the paths")
 
-    async def _models(self, request_id: str, scope: Scope, send: Send) -> None:
-        """The tenant's models, in the shape of either API."""
-        headers = dict(scope["headers"])
+    async def _show(self, view: View, request_id: str, headers: dict[bytes, bytes], send: Send) -> None:
+        """Answer with what a tenant may see of itself; its usage also when it is not served."""
         caller = await self.authenticator.authenticate(headers)
-        admission.check_status(caller.tenant, self.emitter.clock.now())
-        names = [name for name in caller.tenant.models if name in self.catalogue.models]
-        if b"anthropic-version" in headers:
-            created = "1970-01-01T00:00:00Z"
-            data = [{"type": "model", "id": n, "display_name": n, "created_at": created} for n in names]
-            ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
-            content: dict[str, Any] = {"data": data, "has_more": False, **ends}
+        if view == "models":
+            admission.check_status(caller.tenant, self.emitter.clock.now())
+            content = account.models(self.catalogue, caller.tenant, headers)
         else:
-            entries = [{"id": name, "object": "model", "created": 0, "owned_by": "gateway"} for name in names]
-            content = {"object": "list", "data": entries}
+            content = await account.usage(self.gate, caller.tenant)
         await answer(send, 200, json.dumps(content).encode(), {"x-request-id": request_id})
 
     async def _serve(
@@ -209,6 +203,4 @@ class Gateway:
     async def _settle(self, exchange: Exchange, ticket: Ticket) -> None:
         event = exchange.finished
         assert event is not None
-        await self.gate.done(
-            ticket, tokens=event.total_tokens, cost_nano_usd=event.cost_nano_usd, at=event.timestamp
-        )
+        await self.gate.done(ticket, event)

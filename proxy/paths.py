@@ -43,9 +43,9 @@ ENDPOINTS: Final = (
 )
 PROBES: Final = ("/health", "/ready")
 """Answered as soon as the process listens, without asking the database or a provider."""
-USAGE_PATH: Final = "/v1/usage"
-"""The tenant's own usage: on the list, answered with 404 until it is built."""
-MODELS_PATHS: Final = ("/models", "/v1/models")
+View = Literal["models", "usage"]
+VIEWS: Final[Mapping[str, View]] = {"/models": "models", "/v1/models": "models", "/v1/usage": "usage"}
+"""What a tenant may see of itself."""
 
 BY_PATH: Final[Mapping[str, Endpoint]] = {
     path: endpoint for endpoint in ENDPOINTS for path in (f"/{endpoint.name}", f"/v1/{endpoint.name}")

@@ -10,15 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Final, Literal
 
-from proxy.limits.budget import CHUNK_NANO_USD, Budget, hour_of, month_of
+from proxy.breaker import Breaker
+from proxy.limits.budget import CHUNK_NANO_USD, WARNING_PERCENTS, Budget
 from proxy.limits.leases import RENEW_SECONDS, Leases, Limits, seconds_to_reset
+from tallygate import spend
 from tallygate.appdb import Database, DatabaseUnavailableError
 from tallygate.clock import Clock
+from tallygate.records import COST_METER, UsageEvent
 from tallygate.tenants import Tenant
 
 OVERDRAFT_NANO_USD: Final = 20 * CHUNK_NANO_USD
@@ -45,6 +50,20 @@ class Ticket:
     tokens: int
     cost_nano_usd: int
     admitted_at: datetime
+    month: str
+    """Whose budget it was reserved in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a tenant stands in its month."""
+
+    month: str
+    spent: Counter[str]
+    """:data:`tallygate.spend.REQUESTS`, and each meter in its unit."""
+    left_nano_usd: int | None
+    """Of the budget; None without one."""
+    warnings_percent: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -54,6 +73,8 @@ class _State:
     leases: Leases
     budget: Budget
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    past: list[Budget] = field(default_factory=list)
+    """Of months that have ended, until they are written."""
     in_flight: int = 0
     tenant: Tenant | None = None
     """As last seen; its limits apply to renewals."""
@@ -70,11 +91,13 @@ class Gate:
         instance: str,
         concurrency: int,
         tenant_share: float = 0.5,
+        breaker: Breaker | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._clock = clock
         self._instance = instance
+        self._breaker = breaker or Breaker(monotonic=monotonic)
         self._most_of_one_tenant = max(1, int(concurrency * tenant_share))
         self._monotonic = monotonic
         self._states: dict[str, _State] = {}
@@ -94,7 +117,7 @@ class Gate:
                 if refusal is None:
                     refusal = await self._within_limits(state, tenant, tokens, now)
                     if refusal is not None:
-                        state.budget.left += cost_nano_usd
+                        state.budget.release(cost_nano_usd)
         except BaseException:
             state.in_flight -= 1
             raise
@@ -102,22 +125,48 @@ class Gate:
             state.in_flight -= 1
             return refusal
         self._keep_renewing()
-        return Ticket(tenant, tokens, cost_nano_usd, now)
+        return Ticket(tenant, tokens, cost_nano_usd, now, spend.month_of(now))
 
-    async def done(self, ticket: Ticket, *, tokens: int, cost_nano_usd: int, at: datetime) -> None:
+    async def done(self, ticket: Ticket, event: UsageEvent) -> None:
         """Settle an ended request, and flush what is due: inside the request, while there is CPU."""
         state = self._state(ticket.tenant)
         state.in_flight -= 1
         async with state.lock:
-            state.leases.done(ticket.tokens, tokens, ticket.admitted_at, self._clock.now())
-            state.budget.settle(ticket.cost_nano_usd, cost_nano_usd, hour_of(at))
+            state.leases.done(ticket.tokens, event.total_tokens, ticket.admitted_at, self._clock.now())
+            await self._turn_month(state, event.timestamp)
+            reserved = ticket.cost_nano_usd
+            if ticket.month != state.budget.month:  # a month ended meanwhile: it keeps the reservation
+                reserved = 0
+            state.budget.settle(reserved, spend.amounts(event), spend.hour_of(event.timestamp))
             if state.budget.must_flush(self._monotonic()):
-                await self._flush(state)
+                await self._flush(state, state.budget)
+
+    async def standing(self, tenant: Tenant) -> Standing:
+        """What a tenant spent this month, and what is left of its budget.
+
+        Other instances' spend is up to a second old.
+
+        Raises:
+            DatabaseUnavailableError: when it can't be read.
+        """
+        state = self._state(tenant)
+        async with state.lock:
+            await self._turn_month(state, self._clock.now())
+            month = state.budget.month
+            own = {hour: spent.copy() for hour, spent in state.budget.hours.items()}
+        read = partial(
+            spend.spent_in_month, self._database, tenant.tenant_id, month, instance=self._instance, own=own
+        )
+        spent = await self._breaker.ask(read)
+        limit = tenant.monthly_budget_nano_usd
+        cost = spent[COST_METER]
+        reached = [p for p in WARNING_PERCENTS if limit is not None and cost * 100 >= limit * p]
+        return Standing(month, spent, None if limit is None else max(0, limit - cost), tuple(reached))
 
     def headers(self, tenant: Tenant) -> dict[str, str]:
         """The rate limit headers of an answer, over all instances, as last seen."""
         limits = _limits(tenant)
-        requests, tokens = self._state(tenant).leases.remaining(limits)
+        requests, tokens = self.remaining(tenant)
         reset = f"{seconds_to_reset(self._clock.now())}s"
         return {
             "x-ratelimit-limit-requests": str(limits.rpm),
@@ -128,26 +177,37 @@ class Gate:
             "x-ratelimit-reset-tokens": reset,
         }
 
+    def remaining(self, tenant: Tenant) -> tuple[int, int]:
+        """Requests and tokens left this minute, over all instances, as last seen."""
+        return self._state(tenant).leases.remaining(_limits(tenant))
+
     async def close(self) -> None:
         """Write everything that was spent and give everything back: on SIGTERM."""
         if self._renewing is not None:
             self._renewing.cancel()
-        for state in self._states.values():
-            async with state.lock:
-                await self._flush(state, final=True)
+        await asyncio.gather(*(self._close(state) for state in self._states.values()))
+
+    async def _close(self, state: _State) -> None:
+        async with state.lock:
+            state.past.append(state.budget)
+            await self._flush_past(state)
+            for budget in state.past:
+                fields = {"tenant_id": budget.tenant_id, "nano_usd": budget.spent - budget.flushed}
+                log.error("spend_lost", extra={"fields": {"event": "spend_lost", **fields}})
 
     async def _within_budget(self, state: _State, tenant: Tenant, cost: int, now: datetime) -> Refusal | None:
         await self._turn_month(state, now)
         limit = tenant.monthly_budget_nano_usd
-        if state.budget.try_locally(cost, limit):
-            return None
-        assert limit is not None
-        try:
-            granted = await asyncio.to_thread(state.budget.ask, self._database, cost, limit)
-        except DatabaseUnavailableError:
-            granted = state.budget.left - cost >= -OVERDRAFT_NANO_USD
-            if granted:
-                state.budget.left -= cost
+        granted = state.budget.try_locally(cost, limit, self._monotonic())
+        if granted is None:
+            assert limit is not None
+            ask = partial(state.budget.ask, self._database, cost, limit, self._monotonic())
+            try:
+                granted, warnings = await self._breaker.ask(ask)
+            except DatabaseUnavailableError:
+                granted = state.budget.overdraw(cost, OVERDRAFT_NANO_USD)
+            else:
+                _warn(state.budget, warnings)
         return None if granted else Refusal("budget_exceeded", "the budget of this month is used up", None)
 
     async def _within_limits(
@@ -157,7 +217,9 @@ class Gate:
         verdict = state.leases.try_locally(limits, tokens, now)
         if verdict is None:
             try:
-                verdict = await asyncio.to_thread(state.leases.ask, self._database, limits, tokens, now)
+                verdict = await self._breaker.ask(
+                    partial(state.leases.ask, self._database, limits, tokens, now)
+                )
             except DatabaseUnavailableError:
                 verdict = state.leases.ask_nobody(limits, tokens, now)
         if verdict is True:
@@ -165,34 +227,43 @@ class Gate:
         assert not isinstance(verdict, bool)
         return Refusal("rate_limited", verdict.text, verdict.retry_after_seconds)
 
-    async def _turn_month(self, state: _State, now: datetime) -> None:
-        """Start a new month with a new budget; what was spent in the old one is written first."""
-        month = month_of(now)
-        if state.budget.month == month:
+    async def _turn_month(self, state: _State, moment: datetime) -> None:
+        """Start a new month with a new budget; the old one is kept until it is written."""
+        month = spend.month_of(moment)
+        if month <= state.budget.month:
             return
-        await self._flush(state, final=True)
+        state.past.append(state.budget)
         state.budget = Budget(state.leases.tenant_id, self._instance, month)
+        await self._flush_past(state)
 
-    async def _flush(self, state: _State, *, final: bool = False) -> None:
-        budget = state.budget
-        if not budget.unflushed and not (final and budget.left):
-            return
+    async def _flush(self, state: _State, budget: Budget, *, final: bool = False) -> bool:
+        """Whether the budget's document is written."""
         limit = state.tenant.monthly_budget_nano_usd if state.tenant else None
         now = self._monotonic()
         try:
-            warnings = await asyncio.to_thread(budget.flush, self._database, limit, now, final=final)
+            warnings = await self._breaker.ask(
+                partial(budget.flush, self._database, limit, now, final=final), insist=final
+            )
         except DatabaseUnavailableError:
             budget.flushed_at = now  # tried: again in a second, with what accrues until then
-            return
-        for percent in warnings:
-            fields = {"tenant_id": budget.tenant_id, "month": budget.month, "percent": percent}
-            log.warning("budget_warning", extra={"fields": {"event": "budget_warning", **fields}})
+            return False
+        _warn(budget, warnings)
+        if state.past and not final:
+            await self._flush_past(state)
+        return True
+
+    async def _flush_past(self, state: _State) -> None:
+        while state.past:
+            budget = state.past[0]
+            if (budget.unflushed() or budget.granted) and not await self._flush(state, budget, final=True):
+                return
+            state.past.pop(0)
 
     def _state(self, tenant: Tenant) -> _State:
         state = self._states.get(tenant.tenant_id)
         if state is None:
             leases = Leases(tenant.tenant_id, self._instance)
-            budget = Budget(tenant.tenant_id, self._instance, month_of(self._clock.now()))
+            budget = Budget(tenant.tenant_id, self._instance, spend.month_of(self._clock.now()))
             state = self._states[tenant.tenant_id] = _State(leases, budget)
         state.tenant = tenant
         return state
@@ -214,9 +285,16 @@ class Gate:
             if state.tenant is None or not state.leases.must_renew(now):
                 return
             try:
-                await asyncio.to_thread(state.leases.renew, self._database, _limits(state.tenant), now)
+                limits = _limits(state.tenant)
+                await self._breaker.ask(partial(state.leases.renew, self._database, limits, now))
             except DatabaseUnavailableError:
                 return  # the others can't lease them either
+
+
+def _warn(budget: Budget, warnings: tuple[int, ...]) -> None:
+    for percent in warnings:
+        fields = {"tenant_id": budget.tenant_id, "month": budget.month, "percent": percent}
+        log.warning("budget_warning", extra={"fields": {"event": "budget_warning", **fields}})
 
 
 def _limits(tenant: Tenant) -> Limits:

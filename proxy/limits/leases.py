@@ -17,12 +17,16 @@ from tallygate.clock import parse_rfc3339, rfc3339
 
 CHUNKS: Final = 40
 """A chunk is 1/40 of the limit: three idle instances keep at most 7.5 % of it from a hot one."""
-SLOT_CHUNKS: Final = 20
+SLOT_CHUNKS: Final = 40
 SLOT_SECONDS: Final = 20.0
 RENEW_SECONDS: Final = 8.0
 """Slots in use are renewed this long after the last time: twice within their life."""
 STATIC_SHARE: Final = 4
 """With the database down, an instance takes a quarter of each limit: right for four, safe for fewer."""
+
+MOST_SKEW: Final = timedelta(minutes=15)
+"""An instance whose clock is ahead takes the shared window with it, so that the others' counts are not lost;
+further ahead than this its window is ignored, so that it can't shut them out."""
 
 Limit = Literal["requests", "tokens", "parallel"]
 
@@ -160,7 +164,7 @@ class Leases:
         shared.requests += requests or 0
         shared.tokens += more_tokens or 0
         shared.slots[self.instance] = (slots, until)
-        transaction.put("leases", _document_id(self.tenant_id), shared.document(self.tenant_id, now))
+        transaction.put("leases", _document_id(self.tenant_id), shared.document(self.tenant_id))
         return _Leased(None, requests or 0, more_tokens or 0, slots, until, shared.requests, shared.tokens)
 
     def _apply(self, leased: _Leased) -> None:
@@ -217,20 +221,25 @@ class _Leased:
 class _Shared:
     """The document of one tenant, with what has ended left out."""
 
+    minute: datetime
+    """Of the counts; never moved back."""
     requests: int
     tokens: int
     slots: dict[str, tuple[int, datetime]]
 
     @classmethod
     def read(cls, document: Mapping[str, Any] | None, now: datetime) -> _Shared:
+        own = _minute(now)
         if document is None:
-            return cls(0, 0, {})
-        current = parse_rfc3339(document["minute"]) >= _minute(now)
+            return cls(own, 0, 0, {})
+        written = parse_rfc3339(document["minute"])
+        current = own <= written <= own + MOST_SKEW
         slots = {
             instance: (int(held["count"]), parse_rfc3339(held["until"]))
             for instance, held in document["slots"].items()
         }
         return cls(
+            minute=written if current else own,
             requests=int(document["requests"]) if current else 0,
             tokens=int(document["tokens"]) if current else 0,
             slots={instance: held for instance, held in slots.items() if now < held[1]},
@@ -239,10 +248,10 @@ class _Shared:
     def slots_of_others(self, instance: str) -> int:
         return sum(count for holder, (count, _) in self.slots.items() if holder != instance)
 
-    def document(self, tenant_id: str, now: datetime) -> dict[str, Any]:
+    def document(self, tenant_id: str) -> dict[str, Any]:
         return {
             "tenant_id": tenant_id,
-            "minute": rfc3339(_minute(now)),
+            "minute": rfc3339(self.minute),
             "requests": self.requests,
             "tokens": self.tokens,
             "slots": {

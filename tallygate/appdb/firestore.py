@@ -12,6 +12,7 @@ from google.cloud import firestore
 
 from tallygate.appdb.interface import (
     Condition,
+    DatabaseContendedError,
     DatabaseUnavailableError,
     Document,
     ReadAfterWriteError,
@@ -38,7 +39,6 @@ _UNAVAILABLE: Final = (
     exceptions.InternalServerError,
     exceptions.ResourceExhausted,
     exceptions.RetryError,
-    exceptions.Aborted,
 )
 
 
@@ -164,18 +164,23 @@ def _answered(call: Callable[[], T]) -> T:
     """The call's result, with Firestore's ways of being away turned into one.
 
     Raises:
+        DatabaseContendedError: when a transaction lost every attempt.
         DatabaseUnavailableError: when Firestore can't be reached or is too busy.
     """
     try:
         return call()
     except exceptions.AlreadyExists:
         raise
+    except exceptions.Aborted as error:
+        raise DatabaseContendedError(str(error)) from error
     except _UNAVAILABLE as error:
         raise DatabaseUnavailableError(str(error)) from error
     except ValueError as error:
         # The client's words for a transaction that lost every attempt, and for one that could not be rolled
         # back because it had not even begun: what really happened stands behind them.
         cause = error.__cause__ or error.__context__
+        if isinstance(cause, exceptions.Aborted):
+            raise DatabaseContendedError(str(cause)) from error
         if isinstance(cause, _UNAVAILABLE):
             raise DatabaseUnavailableError(str(cause)) from error
         raise

@@ -21,6 +21,10 @@ class DatabaseUnavailableError(Exception):
     """The database did not answer in time, or answered that it can't serve now. Trying again may help."""
 
 
+class DatabaseContendedError(DatabaseUnavailableError):
+    """Too many wrote the same document at a time: says nothing about the rest of the database."""
+
+
 class ReadAfterWriteError(Exception):
     """A transaction read after it had written: the program is wrong, whatever store it runs on."""
 

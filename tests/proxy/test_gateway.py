@@ -68,10 +68,16 @@ class House:
         """The same with another application behind it."""
         return replace(self, gateway=replace(self.gateway, litellm=app, **changes))
 
+    async def get(self, path: str, key: str | None = None) -> Reply:
+        """One request without a body, by default with the key of this house."""
+        return await self.post(path=path, method="GET", key=key)
+
     async def post(
         self,
         body: Any = None,
         *,
+        method: str = "POST",
+        key: str | None = None,
         path: str = "/v1/chat/completions",
         leave: asyncio.Event | None = None,
     ) -> Reply:
@@ -95,8 +101,8 @@ class House:
                 reply.body += message.get("body", b"")
                 reply.done = not message.get("more_body", False)
 
-        headers = [(b"authorization", f"Bearer {self.key}".encode())]
-        scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+        headers = [(b"authorization", f"Bearer {key or self.key}".encode())]
+        scope = {"type": "http", "method": method, "path": path, "headers": headers}
         await self.gateway(scope, receive, send)
         return reply
 

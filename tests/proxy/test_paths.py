@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from proxy.paths import ENDPOINTS, MODELS_PATHS, PROBES, USAGE_PATH
+from proxy.paths import ENDPOINTS, PROBES, VIEWS
 from sandbox.layout import REPOSITORY
 from tests.support.gateway import Instance
 
@@ -29,7 +29,7 @@ def listed() -> dict[str, set[str]]:
 
 def test_the_load_balancers_list_is_what_the_gateway_serves() -> None:
     served = {f"{prefix}/{endpoint.name}": {"POST"} for endpoint in ENDPOINTS for prefix in ("", "/v1")}
-    served |= {path: {"GET"} for path in (*MODELS_PATHS, *PROBES, USAGE_PATH)}
+    served |= {path: {"GET"} for path in (*VIEWS, *PROBES)}
 
     assert listed() == served, f"{PATHS_FILE} and proxy/paths.py differ"
 
@@ -43,7 +43,7 @@ def test_the_load_balancers_list_is_what_the_gateway_serves() -> None:
         ("GET", "/openapi.json"),
         ("GET", "/health/liveliness"),
         ("GET", "/v1/health"),
-        ("GET", "/v1/usage"),
+        ("GET", "/usage"),
         ("GET", "/metrics"),
         ("GET", "/model/info"),
         ("GET", "/sso/key/generate"),
