@@ -6,6 +6,7 @@ ENV     ?=
 SEED    ?= 1
 PROXIES ?= 1
 PUBLISH ?=
+LABELS  ?=
 ONLY    ?=
 SCHEDULER ?= on
 
@@ -73,6 +74,26 @@ soak: $(READY) ## Run the long tests: the full burst counts and repetitions.
 .PHONY: release
 release: $(READY) ## Build what is deployed from this commit and record it. ENV=dev PUBLISH=yes to upload and push
 	@$(BIN)/python -m delivery release --env '$(ENV)' $(if $(filter yes,$(PUBLISH)),--publish)
+
+.PHONY: plan
+plan: $(READY) terraform-version ## Plan an environment, judge the plan, save both. ENV=dev LABELS=prod-delete
+	@$(BIN)/python -m delivery plan --env '$(ENV)' $(foreach label,$(LABELS),--label '$(label)')
+
+.PHONY: apply
+apply: $(READY) terraform-version ## Apply the plan that make plan saved, if it still may be. ENV=dev
+	@$(BIN)/python -m delivery apply --env '$(ENV)' $(foreach label,$(LABELS),--label '$(label)')
+
+.PHONY: drift
+drift: $(READY) terraform-version ## Compare what runs with the environment's files. ENV=prod
+	@$(BIN)/python -m delivery drift --env '$(ENV)'
+
+.PHONY: promote
+promote: $(READY) ## Copy an environment's release, catalogue and plans to the next one's folder. ENV=dev
+	@$(BIN)/python -m delivery promote --env '$(ENV)'
+
+.PHONY: copy-artifacts
+copy-artifacts: $(READY) ## Copy the artifacts that were promoted from the environment before. ENV=staging
+	@$(BIN)/python -m delivery copy-artifacts --env '$(ENV)'
 
 .PHONY: audit
 audit: $(READY) ## Look the locked packages up among known vulnerabilities (needs the network).

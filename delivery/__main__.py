@@ -11,15 +11,22 @@ from typing import Annotated, Final
 
 import typer
 
+from delivery.configuration import check_configuration
 from delivery.environments import REPOSITORY, environment
 from delivery.errors import DeliveryError
+from delivery.planning import apply_plan, find_drift, make_plan
+from delivery.promotion import copy_artifacts, promote
 from delivery.release import make_release
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
 WORK: Final = Path("build/release")
+PLANS: Final = Path("build/plan")
+DRIFT: Final = Path("build/drift")
+PROMOTION: Final = Path("build/promotion")
 
 Env = Annotated[str, typer.Option("--env", help="dev, staging or prod.")]
+Labels = Annotated[list[str] | None, typer.Option(help="A label of the pull request; give it once for each.")]
 Root = Annotated[Path, typer.Option(help="The checkout to work on.")]
 
 
@@ -37,6 +44,58 @@ def release(
     print(f"image    {made.release.image_digest}  ({made.image_note})")
     print(f"bills    {WORK}/functions.cdx.json  {WORK}/proxy.cdx.json")
     print(f"recorded {target.release_file.relative_to(root)}: commit it with a pull request")
+
+
+@app.command("check")
+def check(env: Env, root: Root = REPOSITORY) -> None:
+    """Check an environment's release file, catalogue and plans."""
+    check_configuration(environment(env, root=root))
+    print(f"{env}: the release file, catalogue.json and plans.json can be used")
+
+
+@app.command()
+def plan(env: Env, label: Labels = None, root: Root = REPOSITORY) -> None:
+    """Plan an environment, judge the plan, save both with a comment for reviewers."""
+    folder = root / PLANS / env
+    saved = make_plan(environment(env, root=root), root, folder, label or [])
+    print(f"saved in {saved.folder}")
+
+
+@app.command("apply")
+def apply_saved(env: Env, label: Labels = None, root: Root = REPOSITORY) -> None:
+    """Apply the saved plan, unless it is stale or not allowed."""
+    apply_plan(environment(env, root=root), root, root / PLANS / env, label or [])
+
+
+@app.command()
+def drift(env: Env, root: Root = REPOSITORY) -> None:
+    """Look for differences between an environment and its files; exit code 1 when there are some."""
+    folder = root / DRIFT / env
+    report = find_drift(environment(env, root=root), root, folder)
+    if report is None:
+        print(f"{env} is what its files say")
+        return
+    (folder / "report.md").write_text(report)
+    raise DeliveryError(report)
+
+
+@app.command("promote")
+def promote_files(
+    env: Annotated[str, typer.Option("--env", help="Environment to promote from.")], root: Root = REPOSITORY
+) -> None:
+    """Copy an environment's release file, catalogue and plans to the next environment's folder."""
+    promotion = promote(environment(env, root=root), root)
+    folder = root / PROMOTION
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "message.md").write_text(promotion.message())
+    print(promotion.message())
+
+
+@app.command("copy-artifacts")
+def copy_named_artifacts(env: Env, root: Root = REPOSITORY) -> None:
+    """Copy the artifacts that an environment's release file names from the environment before."""
+    release_there = copy_artifacts(environment(env, root=root), root)
+    print(f"{env} has {release_there.archive_object} and {release_there.image_digest}")
 
 
 def main() -> None:
