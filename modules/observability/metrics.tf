@@ -30,7 +30,6 @@ locals {
     models    = sort(tolist(var.models))
   }
 
-  # Bounds that an objective is measured at must be the bounds of a bucket.
   bucket_bounds = {
     milliseconds = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 60000, 120000, 300000, 900000]
     seconds      = [60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 72000, 86400, 259200]
@@ -41,6 +40,7 @@ locals {
   metrics = {
     for file in fileset(path.module, "metrics/*.yaml") :
     trimsuffix(basename(file), ".yaml") => yamldecode(templatefile("${path.module}/${file}", {
+      added_latency_ms  = local.added_latency_ms
       freshness_seconds = local.freshness_seconds
     }))
   }

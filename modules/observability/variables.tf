@@ -139,8 +139,8 @@ variable "objectives" {
   nullable = false
 
   validation {
-    condition     = contains([5, 10, 20, 50, 100, 200, 500, 1000], var.objectives.added_latency_ms)
-    error_message = "added_latency_ms must be the bound of a bucket of the latency metrics: 5, 10, 20, 50, 100, 200, 500 or 1000."
+    condition     = var.objectives.added_latency_ms >= 1 && var.objectives.freshness_seconds >= 300
+    error_message = "added_latency_ms is at least 1, freshness_seconds at least 300: usage is sent every five minutes."
   }
 
   validation {

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
-from tests.terraform.conftest import MODULES, REPOSITORY, Terraform, Workspace, terraform
+from tests.observability.measured import Metric
+from tests.observability.places import inputs
+from tests.observability.scenes import Scribe
+from tests.terraform.conftest import Terraform, Workspace, terraform
 
 __all__ = ["terraform"]
-
-MODULE: Final = MODULES / "observability"
-JOBS: Final = MODULES / "scheduler" / "jobs.json"
-CATALOGUE: Final = REPOSITORY / "sandbox" / "config" / "catalogue.json"
-PROJECT: Final = "demo-project"
-SERVICE: Final = "tallygate-proxy"
-
-
-def inputs(**changes: Any) -> dict[str, Any]:
-    """The module's inputs, as the stack would give them."""
-    jobs = json.loads(JOBS.read_text())
-    return {
-        "project_id": PROJECT,
-        "environment": "prod",
-        "location": "europe-west1",
-        "host": "gateway.example.com",
-        "models": sorted(json.loads(CATALOGUE.read_text())["models"]),
-        "jobs": {
-            name: {key: job[key] for key in ("description", "function", "cron", "body") if key in job}
-            for name, job in jobs.items()
-        },
-        "channels": {
-            "page": ["projects/demo-project/notificationChannels/1"],
-            "ticket": ["projects/demo-project/notificationChannels/2"],
-        },
-        **changes,
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +51,19 @@ def planned(workspace: Workspace) -> Planned:
     )
 
 
-def stems(folder: str, suffix: str) -> set[str]:
-    """Names of the module's files of one kind."""
-    return {path.name.removesuffix(suffix) for path in (MODULE / folder).glob(f"*{suffix}")}
+@pytest.fixture(scope="session")
+def metrics(planned: Planned) -> dict[str, Metric]:
+    """The planned log-based metrics, by the names of their files."""
+    return {name: Metric.of(made) for name, made in planned.of("google_logging_metric").items()}
 
 
-def module_file(path: str) -> Path:
-    """A file of the module."""
-    return MODULE / path
+@pytest.fixture(scope="session")
+def policies(planned: Planned) -> dict[str, dict[str, Any]]:
+    """The planned alert policies, by alert, and by alert and job."""
+    return planned.of("google_monitoring_alert_policy")
+
+
+@pytest.fixture
+def scribe(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Scribe:
+    """What writes the lines of a scene."""
+    return Scribe(capsys, tmp_path)

@@ -51,12 +51,9 @@ def error_types() -> set[str]:
     return found
 
 
-def literal(path: str, name: str) -> set[str] | None:
-    """The values of ``name = Literal[...]`` in a file; None while there is no such file."""
-    tree = _trees().get(Path(path))
-    if tree is None:
-        return None
-    for node in tree.body:
+def literal(path: str, name: str) -> set[str]:
+    """The values of ``name = Literal[...]`` in a file."""
+    for node in _trees()[Path(path)].body:
         if isinstance(node, ast.Assign) and [_name(target) for target in node.targets] == [name]:
             return {str(c.value) for c in ast.walk(node.value) if isinstance(c, ast.Constant)}
     raise AssertionError(f"{path} has no {name}")

@@ -25,7 +25,7 @@ from tallygate.logs import emit
 from tallygate.metering.report import Run, _summarise
 from tallygate.metering.window import window_from
 from tallygate.records import AdmitLine, UsageEvent
-from tests.observability.conftest import PROJECT, SERVICE
+from tests.observability.places import PROJECT, SERVICE
 
 NOW: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 USAGE: Final = UsageEvent(

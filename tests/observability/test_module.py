@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -10,7 +9,8 @@ from pathlib import Path
 
 from croniter import croniter
 
-from tests.observability.conftest import JOBS, Planned
+from tests.observability.conftest import Planned
+from tests.observability.places import jobs
 from tests.terraform.conftest import Terraform, Workspace
 
 
@@ -29,9 +29,8 @@ def test_the_modules_own_tests_pass(terraform: Terraform, tmp_path: Path) -> Non
 
 def test_the_module_reads_a_schedule_as_the_scheduler_does(planned: Planned) -> None:
     """The longest time between two runs, by the library that the sandbox's scheduler uses."""
-    jobs = json.loads(JOBS.read_text())
     longest = {}
-    for name, job in jobs.items():
+    for name, job in jobs().items():
         times = croniter(job["cron"], datetime(2026, 3, 1, tzinfo=UTC))
         runs = [times.get_next(float) for _ in range(1500)]
         longest[name] = max(later - earlier for earlier, later in pairwise(runs))

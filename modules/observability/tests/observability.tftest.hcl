@@ -145,11 +145,11 @@ run "an_objective_of_everything_is_refused" {
   expect_failures = [var.objectives]
 }
 
-run "a_latency_that_no_bucket_ends_at_is_refused" {
+run "freshness_below_the_schedule_is_refused" {
   command = plan
 
   variables {
-    objectives = { added_latency_ms = 75 }
+    objectives = { freshness_seconds = 60 }
   }
 
   expect_failures = [var.objectives]
