@@ -128,9 +128,9 @@ def _work(warehouse: Warehouse, reporter: Reporter, window: Window, run: Run, le
     now = reporter.clock.now()
 
     def look() -> Survey:
-        return survey(warehouse, window, now)
+        return survey(warehouse, window, now, whole=True)
 
-    seen = look()
+    seen = survey(warehouse, window, now)
     run.rejected_lines = note_rejects(warehouse, window, seen, now)
     closes_after = reporter.invoice_grace - _SEAL_MARGIN
     try:

@@ -6,7 +6,7 @@ import secrets
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from tallygate.metering.fence import FenceError, run_fenced
@@ -18,6 +18,9 @@ OLDEST_BOOKABLE: Final = timedelta(days=34)
 _EPOCH_LETTERS: Final = string.ascii_lowercase + string.digits
 _EPOCH_LENGTH: Final = 10
 _ROUNDS: Final = 3
+HEAD_WITHIN: Final = timedelta(days=45)
+"""The newest seal has rows of hours no older than that, unless an old range was sealed last."""
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Survey:
     ledger_epoch: str
     head: int
     """Number of the newest seal; 0 before the first."""
+    head_since: datetime
+    """The head was looked for in hours of usage from here on."""
     unsealed_buckets: int
     stopped_buckets: int
     """Hours of a tenant's meter with more sealed than used: they are left alone."""
@@ -48,21 +53,27 @@ class Sealed:
     """The last look at the ledger before sealing."""
 
 
-def survey(warehouse: Warehouse, window: Window, now: datetime) -> Survey:
+def survey(warehouse: Warehouse, window: Window, now: datetime, *, whole: bool = False) -> Survey:
     """Look at the ledger in one job; names it first if it is new.
+
+    The head is looked for where it nearly always is; ``whole``: in all of the ledger.
 
     Raises:
         FenceError: when the ledger can't be named, or has two names.
         GoogleAPICallError: when BigQuery can't be reached.
     """
-    for _ in range(_ROUNDS):
-        row = warehouse.read("survey", window.parameters())[0]
+    since = _EVER if whole else min(now - HEAD_WITHIN, window.start)
+    for _ in range(_ROUNDS + 1):
+        row = warehouse.read("survey", {**window.parameters(), "head_since": since})[0]
+        if row["head"] == 0 and since != _EVER:
+            since = _EVER
+            continue
         if row["ledger_epochs"] > 1:
             raise FenceError("ledger_epochs holds more than one row: two ledgers were mixed")
         if row["ledger_epoch"] is not None:
-            return _survey_from(row)
+            return _survey_from(row, since)
         if window.dry_run:
-            return _survey_from(row | {"ledger_epoch": ""})
+            return _survey_from(row | {"ledger_epoch": ""}, since)
         _, created_ms = warehouse.located()
         epoch = "".join(secrets.choice(_EPOCH_LETTERS) for _ in range(_EPOCH_LENGTH))
         parameters: dict[str, Value] = {"ledger_epoch": epoch, "now": now}
@@ -82,6 +93,7 @@ def seal(
     """Seal the window: the one way by which rows come into the ledger.
 
     ``closes_after``: how long after its end a billing period still takes usage.
+    ``look_again``: surveys the whole ledger, after another run has sealed.
 
     Raises:
         FenceError: when other runs kept sealing in between.
@@ -99,6 +111,7 @@ def seal(
             "seal_number": number,
             "closes_after_seconds": int(closes_after.total_seconds()),
             "oldest_bookable": now - OLDEST_BOOKABLE,
+            "head_since": seen.head_since,
         }
         fenced = run_fenced(warehouse, f"seal-{seen.ledger_epoch}-{number}", "seal", parameters)
         if fenced.rows > 0:
@@ -132,10 +145,11 @@ def stopped_buckets(warehouse: Warehouse, window: Window) -> list[dict[str, Any]
     return warehouse.read("stopped", window.parameters())
 
 
-def _survey_from(row: dict[str, Any]) -> Survey:
+def _survey_from(row: dict[str, Any], head_since: datetime) -> Survey:
     return Survey(
         ledger_epoch=row["ledger_epoch"],
         head=row["head"],
+        head_since=head_since,
         unsealed_buckets=row["unsealed_buckets"],
         stopped_buckets=row["stopped_buckets"],
         new_rejects=row["new_rejects"],

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -54,6 +54,7 @@ class PendingRow:
 
     event: MeterEvent
     tenant_id: str
+    usage_hour: datetime
     sealed_at: datetime
     attempt: int
     """Of the newest delivery; 0 before the first."""
@@ -208,12 +209,19 @@ class Sender:
         circuit.saw(row, answered)
         return answered
 
-    def _sent_before(self, answers: Iterable[_Answered], circuit: _Circuit) -> frozenset[str]:
+    def _sent_before(self, answers: Collection[_Answered], circuit: _Circuit) -> frozenset[str]:
         """Of the identifiers that Stripe had though this run sent them first: those another run has sent."""
         suspects = [answered.row.event.identifier for answered in answers if answered.surprising()]
         if not suspects:
             return frozenset()
-        rows = self._warehouse.read("sent_before", {"identifiers": suspects, "run_id": self._run_id})
+        hours = [answered.row.usage_hour for answered in answers if answered.surprising()]
+        parameters: dict[str, Value] = {
+            "identifiers": suspects,
+            "run_id": self._run_id,
+            "first_hour": min(hours),
+            "last_hour": max(hours),
+        }
+        rows = self._warehouse.read("sent_before", parameters)
         known = frozenset(row["identifier"] for row in rows)
         if known >= set(suspects):
             circuit.forgive_collision()
@@ -373,6 +381,7 @@ def _pending_from(row: Mapping[str, Any]) -> PendingRow:
             timestamp=row["booked_at"],
         ),
         tenant_id=row["tenant_id"],
+        usage_hour=row["usage_hour"],
         sealed_at=row["sealed_at"],
         attempt=row["attempt"],
         last_reason=row["delivery_reason"],

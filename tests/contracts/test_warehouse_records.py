@@ -99,7 +99,7 @@ def test_billing_segments_has_the_fields_of_the_record() -> None:
 
 def test_deliveries_are_appended_with_the_columns_of_their_table() -> None:
     columns = {column["name"] for column in schema("meter_deliveries")}
-    appended = {field.name for field in fields(DeliveryRow)} | {"at", "run_id"}
+    appended = {field.name for field in fields(DeliveryRow)} | {"at", "run_id", "usage_hour"}
 
     assert appended == columns
 

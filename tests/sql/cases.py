@@ -140,6 +140,7 @@ def delivery(state: str, attempt: int = 1, *, at: str, reason: str | None = None
     identifier = delta(seq)["identifier"]
     return {
         "identifier": identifier,
+        "usage_hour": HOUR,
         "attempt": attempt,
         "state": state,
         "reason": reason,
@@ -166,6 +167,7 @@ WINDOW: Final = {
     "tenant_id": ("STRING", ""),
 }
 LINES_END: Final = {"lines_end": ("TIMESTAMP", "9999-12-31T00:00:00Z")}
+HEAD_SINCE: Final = {"head_since": ("TIMESTAMP", "2026-01-24T14:30:00Z")}
 UNSENT: Final = {"unsent_since": ("TIMESTAMP", "2026-03-07T14:00:00Z")}
 
 
@@ -178,6 +180,7 @@ def sealing(name: str, tables: dict[str, list[Row]], expected: list[Row], **chan
         "seal_number": ("INT64", 1),
         "closes_after_seconds": ("INT64", 3000),
         "oldest_bookable": ("TIMESTAMP", "2026-02-04T14:30:00Z"),
+        **HEAD_SINCE,
     }
     return Case(name=name, sql="seal.sql", parameters=parameters | changes, tables=tables, expected=expected)
 
@@ -699,7 +702,7 @@ STATEMENTS: Final = (
     Case(
         name="an empty warehouse needs nothing",
         sql="survey.sql",
-        parameters={**WINDOW, **LINES_END, **UNSENT},
+        parameters={**WINDOW, **LINES_END, **UNSENT, **HEAD_SINCE},
         expected=[
             {
                 "ledger_epoch": None,
@@ -716,7 +719,7 @@ STATEMENTS: Final = (
     Case(
         name="what there is to do is counted",
         sql="survey.sql",
-        parameters={**WINDOW, **LINES_END, **UNSENT},
+        parameters={**WINDOW, **LINES_END, **UNSENT, **HEAD_SINCE},
         tables={
             STDOUT: [line("r1"), line("r2", total_tokens=1), line("r2", total_tokens=1)],
             SEGMENTS: [segment()],
@@ -856,13 +859,19 @@ STATEMENTS: Final = (
                 "ARRAY<STRUCT<identifier STRING, attempt INT64, state STRING, reason STRING>>",
                 [
                     {"identifier": "a", "attempt": 1, "state": "sending", "reason": None},
-                    {"identifier": "b", "attempt": 2, "state": "sent", "reason": "duplicate"},
+                    {
+                        "identifier": "u1:e1:acme:m:1773151200:2",
+                        "attempt": 2,
+                        "state": "sent",
+                        "reason": "duplicate",
+                    },
                 ],
             ),
         },
         expected=[
             {
                 "identifier": "a",
+                "usage_hour": "1970-01-01T00:00:00Z",
                 "attempt": 1,
                 "state": "sending",
                 "reason": None,
@@ -870,7 +879,8 @@ STATEMENTS: Final = (
                 "run_id": "run2",
             },
             {
-                "identifier": "b",
+                "identifier": "u1:e1:acme:m:1773151200:2",
+                "usage_hour": HOUR,
                 "attempt": 2,
                 "state": "sent",
                 "reason": "duplicate",
@@ -885,6 +895,8 @@ STATEMENTS: Final = (
         parameters={
             "identifiers": ("ARRAY<STRING>", [delta(1)["identifier"], delta(2)["identifier"]]),
             "run_id": ("STRING", "run2"),
+            "first_hour": ("TIMESTAMP", HOUR),
+            "last_hour": ("TIMESTAMP", HOUR),
         },
         tables={DELIVERIES: [delivery("sending", at=HOUR, seq=1), delivery("parked", at=HOUR, seq=2)]},
         expected=[{"identifier": delta(1)["identifier"]}],

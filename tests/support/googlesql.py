@@ -603,11 +603,15 @@ class DuckDb:
         self.warehouse = Warehouse(directory, "sandbox")
         for dataset in (RAW, LEDGER):
             self.warehouse.create_dataset(dataset, {})
-        for path, fields in schemas().items():
+        for path in schemas():
             dataset, name = path.split(".")
-            self.warehouse.create_table(dataset, name, {"schema": schema_to_api(fields)})
+            self.warehouse.create_table(dataset, name, self.table_body(path))
         self._views: set[str] = set()
         self._jobs = 0
+
+    def table_body(self, path: str) -> dict[str, Any]:
+        """The resource of ``dataset.table``."""
+        return {"schema": schema_to_api(schemas()[path])}
 
     def close(self) -> None:
         """Let the file go."""

@@ -4,6 +4,7 @@ SELECT
   p.identifier,
   p.tenant_id,
   p.meter,
+  p.usage_hour,
   p.stripe_customer,
   p.value,
   p.booked_at,

@@ -1,4 +1,5 @@
 -- What the ledger holds of one customer for a span of booking times, per meter: sent, and not yet sent.
+-- Late rows are of older hours, at most of the 400 days for which usage lines are kept.
 -- For: releasing a draft invoice. unsealed counts the tenant's buckets of usage that no seal holds yet.
 WITH booked AS (
   SELECT
@@ -8,6 +9,7 @@ WITH booked AS (
   FROM `${ledger}.delivery_states` AS d
   WHERE d.disposition = 'billable' AND d.stripe_customer = @stripe_customer
     AND d.booked_at >= @span_start AND d.booked_at < @span_end
+    AND d.usage_hour < @span_end AND d.usage_hour >= TIMESTAMP_SUB(@span_start, INTERVAL 400 DAY)
   GROUP BY d.meter
 ),
 waiting AS (

@@ -13,7 +13,8 @@ SELECT
   @now AS found_at,
   c.source
 FROM `${ledger}.usage_clean` AS c
-LEFT JOIN `${ledger}.rejected_lines` AS r ON r.line_id = c.line_id
+LEFT JOIN `${ledger}.rejected_lines` AS r
+  ON r.line_id = c.line_id AND r.line_timestamp >= @window_start AND r.line_timestamp < @lines_end
 WHERE c.rejected_reason IS NOT NULL
   AND c.line_timestamp >= @window_start AND c.line_timestamp < @lines_end
   AND (@tenant_id = '' OR c.tenant_id = @tenant_id)

@@ -137,4 +137,6 @@ SELECT
   CAST(NULL AS STRING) AS correction_id,
   @now AS sealed_at
 FROM sequenced AS q
-WHERE (SELECT COALESCE(MAX(h.seal_number), 0) FROM `${ledger}.meter_deltas` AS h) = @seal_number - 1
+WHERE (
+  SELECT COALESCE(MAX(h.seal_number), 0) FROM `${ledger}.meter_deltas` AS h WHERE h.usage_hour >= @head_since
+) = @seal_number - 1

@@ -13,7 +13,8 @@ stopped AS (
 rejects AS (
   SELECT c.line_id
   FROM `${ledger}.usage_clean` AS c
-  LEFT JOIN `${ledger}.rejected_lines` AS r ON r.line_id = c.line_id
+  LEFT JOIN `${ledger}.rejected_lines` AS r
+    ON r.line_id = c.line_id AND r.line_timestamp >= @window_start AND r.line_timestamp < @lines_end
   WHERE c.rejected_reason IS NOT NULL
     AND c.line_timestamp >= @window_start AND c.line_timestamp < @lines_end
     AND (@tenant_id = '' OR c.tenant_id = @tenant_id)
@@ -22,7 +23,11 @@ rejects AS (
 SELECT
   (SELECT MIN(e.ledger_epoch) FROM `${ledger}.ledger_epochs` AS e) AS ledger_epoch,
   (SELECT COUNT(*) FROM `${ledger}.ledger_epochs` AS e) AS ledger_epochs,
-  (SELECT COALESCE(MAX(d.seal_number), 0) FROM `${ledger}.meter_deltas` AS d) AS head,
+  (
+    SELECT COALESCE(MAX(d.seal_number), 0)
+    FROM `${ledger}.meter_deltas` AS d
+    WHERE d.usage_hour >= @head_since
+  ) AS head,
   (
     SELECT COUNT(*)
     FROM buckets AS b

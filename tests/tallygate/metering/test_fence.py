@@ -114,6 +114,8 @@ def test_parameters_travel_by_their_types(on_stage: Stage) -> None:
     parameters: dict[str, Any] = {
         "identifiers": ["u1:e1:acme:llm_input_tokens:1773151200:1"],
         "run_id": "run2",
+        "first_hour": on_stage.now,
+        "last_hour": on_stage.now,
         "not_named_by_the_statement": "left out",
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tallygate.metering.fence import FenceError
-from tallygate.metering.seal import Sealed, note_rejects, seal, stopped_buckets, survey
+from tallygate.metering.seal import Sealed, Survey, note_rejects, seal, stopped_buckets, survey
 from tallygate.metering.warehouse import JobRunningError
 from tests.sql.cases import COST, HOUR, INPUT, ONLY_INPUT, OUTPUT, delta, line, segment
 from tests.support.stage import Stage
@@ -24,11 +24,11 @@ def seal_once(stage: Stage, **body: Any) -> Sealed:
     """What a run does to seal, without the lease that keeps runs apart."""
     warehouse, window = stage.warehouse(), stage.window(**body)
 
-    def look() -> Any:
-        return survey(warehouse, window, stage.now)
+    def look() -> Survey:
+        return survey(warehouse, window, stage.now, whole=True)
 
-    closes_after = timedelta(minutes=50)
-    return seal(warehouse, window, look(), stage.now, closes_after=closes_after, look_again=look)
+    seen, closes_after = survey(warehouse, window, stage.now), timedelta(minutes=50)
+    return seal(warehouse, window, seen, stage.now, closes_after=closes_after, look_again=look)
 
 
 def sums(stage: Stage) -> dict[str, int]:
@@ -98,7 +98,7 @@ def test_two_seals_of_one_snapshot_count_once(on_stage: Stage) -> None:
             seen,
             on_stage.now,
             closes_after=timedelta(minutes=50),
-            look_again=lambda: survey(warehouse, window, on_stage.now),
+            look_again=lambda: survey(warehouse, window, on_stage.now, whole=True),
         )
 
     with ThreadPoolExecutor(2) as pool:
@@ -121,6 +121,7 @@ def test_without_job_ids_the_same_two_statements_would_seal_twice(on_stage: Stag
         "seal_number": 1,
         "closes_after_seconds": 3000,
         "oldest_bookable": on_stage.now - timedelta(days=34),
+        "head_since": on_stage.now - timedelta(days=45),
     }
     on_stage.warehouse_fault("snapshot_overlap", seconds=10.0, match={"table": "ledger.meter_deltas"})
 
@@ -194,6 +195,21 @@ def test_a_dry_run_does_not_name_a_new_ledger(on_stage: Stage) -> None:
 
     assert seen.ledger_epoch == ""
     assert on_stage.rows("ledger.ledger_epochs") == []
+
+
+def test_after_an_old_range_was_sealed_the_next_run_finds_the_head(on_stage: Stage) -> None:
+    """The newest seal then has rows of old hours alone, where the head is not looked for at first."""
+    on_stage.insert(SEGMENTS, segment(valid_from="2025-10-01T00:00:00Z", period_start="2025-10-01T00:00:00Z"))
+    on_stage.insert(STDOUT, line("r1", at="2026-03-10T13:10:00Z"))
+    seal_once(on_stage)
+    on_stage.insert(STDOUT, line("old", at="2025-12-01T10:10:00Z"))
+    old = seal_once(on_stage, from_="2025-12-01T10:00:00Z", to="2025-12-01T11:00:00Z")
+    on_stage.insert(STDOUT, line("r2"))
+
+    new = seal_once(on_stage)
+
+    assert (old.seal_number, new.seal_number) == (2, 3)
+    assert sums(on_stage) == {INPUT: 300, OUTPUT: 60, COST: 15_000}
 
 
 def test_a_run_that_always_comes_second_gives_up(on_stage: Stage) -> None:
