@@ -18,7 +18,7 @@ variable "dns_zone" {
   default = null
 
   validation {
-    condition     = can(endswith(var.dns_zone.dns_name, ".")) || var.dns_zone == null
+    condition     = try(endswith(var.dns_zone.dns_name, "."), true)
     error_message = "dns_zone.dns_name must end with a dot, for example llm.example.com."
   }
 }

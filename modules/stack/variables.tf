@@ -321,7 +321,7 @@ variable "project_id" {
 }
 
 variable "retention" {
-  description = "How long things are kept: raw usage lines in the warehouse, the gateway's logs, and all usage lines as files that nobody can delete meanwhile (null: that can be deleted)."
+  description = "How long things are kept: raw usage lines in the warehouse, the gateway's logs, and all usage lines as files that nobody can delete meanwhile (0: that can be deleted)."
   type = object({
     raw_days       = optional(number, 400)
     log_days       = optional(number, 30)

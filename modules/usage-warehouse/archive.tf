@@ -12,7 +12,7 @@ resource "google_storage_bucket" "archive" {
   force_destroy               = !var.deletion_protection
 
   dynamic "retention_policy" {
-    for_each = var.archive.retention_days == null ? [] : [var.archive.retention_days]
+    for_each = var.archive.retention_days == 0 ? [] : [var.archive.retention_days]
 
     content {
       retention_period = tostring(retention_policy.value * 24 * 60 * 60)

@@ -24,7 +24,7 @@ resource "google_logging_project_sink" "log_bucket" {
   name                   = "tallygate-logs"
   description            = "Logs of the gateway's services, to their own bucket."
   destination            = "logging.googleapis.com/${google_logging_project_bucket_config.main.id}"
-  filter                 = file("${path.module}/filters/gateway.lql")
+  filter                 = file("${path.module}/gateway.lql")
   unique_writer_identity = true # writes a bucket of its own project without a grant
 }
 
@@ -32,7 +32,7 @@ resource "google_logging_project_exclusion" "default" {
   project     = var.project_id
   name        = "tallygate-kept-elsewhere"
   description = "The gateway's logs are in the bucket tallygate."
-  filter      = file("${path.module}/filters/gateway.lql")
+  filter      = file("${path.module}/gateway.lql")
   disabled    = false
 
   depends_on = [google_logging_project_sink.log_bucket]

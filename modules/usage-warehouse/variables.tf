@@ -1,5 +1,5 @@
 variable "archive" {
-  description = "Bucket for all usage lines as evidence, the days for which nobody can delete them (null: anybody with the right can), and whether that is locked for good."
+  description = "Bucket for all usage lines as evidence, the days for which nobody can delete them (0: anybody with the right can), and whether that is locked for good."
   type = object({
     bucket         = string
     retention_days = optional(number, 2557) # seven years
@@ -7,8 +7,8 @@ variable "archive" {
   })
 
   validation {
-    condition     = var.archive.retention_days == null ? !var.archive.locked : var.archive.retention_days >= 1
-    error_message = "archive.retention_days must be at least 1, or null without a lock."
+    condition     = var.archive.retention_days >= (var.archive.locked ? 1 : 0)
+    error_message = "archive.retention_days must be at least 1, or 0 (no protection) without a lock."
   }
 }
 

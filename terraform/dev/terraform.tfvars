@@ -30,4 +30,4 @@ artifacts = {
 
 # Dev can be destroyed with its data.
 deletion_protection = false
-retention           = { raw_days = 60, log_days = 14, archive_days = null }
+retention           = { raw_days = 60, log_days = 14, archive_days = 0 }
