@@ -4,6 +4,7 @@
 PYTHON  ?= python3
 ENV     ?=
 SEED    ?= 1
+SEEDS   ?= 200
 PROXIES ?= 1
 PUBLISH ?=
 LABELS  ?=
@@ -67,9 +68,13 @@ fmt: $(READY) terraform-version ## Format Python and Terraform.
 	@$(BIN)/ruff format --quiet .
 	@terraform fmt -recursive modules terraform
 
+SUITES := ledger
+
 .PHONY: soak
-soak: $(READY) ## Run the long tests: the full burst counts and repetitions.
-	@$(BIN)/python -m pytest -m soak $(ONLY)
+soak: $(READY) ## Run the long tests, then months under faults. ONLY=ledger or path, SEEDS=n or SEED=n
+	@$(if $(filter $(SUITES),$(ONLY)),,$(BIN)/python -m pytest -m soak $(ONLY))
+	@$(if $(filter-out $(SUITES),$(ONLY)),,$(BIN)/python -m tests.faults $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(filter file,$(origin SEED)),--seeds $(SEEDS),--seed $(SEED)))
 
 .PHONY: release
 release: $(READY) ## Build what is deployed from this commit and record it. ENV=dev PUBLISH=yes to upload and push
