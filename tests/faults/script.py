@@ -114,7 +114,7 @@ class Size:
 
 
 SMALL: Final = Size(requests=40, bursts=2, outage=0.4)
-FULL: Final = Size(requests=400, bursts=26)
+FULL: Final = Size(requests=300, bursts=16)
 
 
 @dataclass(frozen=True, slots=True)
