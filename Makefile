@@ -4,7 +4,7 @@
 PYTHON  ?= python3
 ENV     ?=
 SEED    ?= 1
-SEEDS   ?= 200
+SEEDS   ?= 5000
 PROXIES ?= 1
 PUBLISH ?=
 LABELS  ?=
@@ -68,13 +68,13 @@ fmt: $(READY) terraform-version ## Format Python and Terraform.
 	@$(BIN)/ruff format --quiet .
 	@terraform fmt -recursive modules terraform
 
-SUITES := ledger
-
 .PHONY: soak
-soak: $(READY) ## Run the long tests, then months under faults. ONLY=ledger or path, SEEDS=n or SEED=n
-	@$(if $(filter $(SUITES),$(ONLY)),,$(BIN)/python -m pytest -m soak $(ONLY))
-	@$(if $(filter-out $(SUITES),$(ONLY)),,$(BIN)/python -m tests.faults $(if $(ONLY),--only $(ONLY)) \
-	  $(if $(filter file,$(origin SEED)),--seeds $(SEEDS),--seed $(SEED)))
+soak: $(READY) ## Run the long tests. ONLY=path, or ONLY=lifecycle SEEDS=n: subscriptions in simulated time
+ifeq ($(ONLY),lifecycle)
+	@$(BIN)/python -m tests.tallygate.subscriptions.lifecycle --seeds $(SEEDS)
+else
+	@$(BIN)/python -m pytest -m soak $(ONLY)
+endif
 
 .PHONY: release
 release: $(READY) ## Build what is deployed from this commit and record it. ENV=dev PUBLISH=yes to upload and push

@@ -23,14 +23,6 @@ resource "google_bigquery_dataset" "raw" {
   delete_contents_on_destroy      = !var.deletion_protection
   max_time_travel_hours           = "168"
   storage_billing_model           = "LOGICAL"
-
-  dynamic "default_encryption_configuration" {
-    for_each = var.kms_key_name == null ? [] : [var.kms_key_name]
-
-    content {
-      kms_key_name = default_encryption_configuration.value
-    }
-  }
 }
 
 resource "google_bigquery_dataset" "ledger" {
@@ -42,12 +34,4 @@ resource "google_bigquery_dataset" "ledger" {
   delete_contents_on_destroy = !var.deletion_protection
   max_time_travel_hours      = "168"
   storage_billing_model      = "LOGICAL"
-
-  dynamic "default_encryption_configuration" {
-    for_each = var.kms_key_name == null ? [] : [var.kms_key_name]
-
-    content {
-      kms_key_name = default_encryption_configuration.value
-    }
-  }
 }

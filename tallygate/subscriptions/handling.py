@@ -120,10 +120,10 @@ class Handler:
         except BindingError as error:
             self._park(row, error.reason)
             return
+        for orphan in inbox.parked_for_want_of_tenant(self.database, session.customer):
+            inbox.retry_now(self.database, orphan, self.clock.now())
         inbox.name_customer(self.database, row, session.customer)
         tell(self.follower.follow(session.customer).findings, session.customer)
-        orphans = inbox.parked_for_want_of_tenant(self.database, session.customer)
-        inbox.settle(self.database, orphans, self.clock.now())
 
     def _park(self, row: InboxRow, reason: str) -> None:
         inbox.park(self.database, row, reason, self.clock.now())

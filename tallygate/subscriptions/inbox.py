@@ -142,18 +142,32 @@ def looked(
 def retry_later(
     database: Database, row: InboxRow, reason: str, now: datetime, *, most_attempts: int = MOST_ATTEMPTS
 ) -> bool:
-    """Plan another attempt, later each time; False when there were enough: then the row is parked."""
-    parked = row.attempts + 1 >= most_attempts
+    """Plan another attempt, later each time; False when there were enough: then the row is parked.
 
-    def fail(current: InboxRow) -> InboxRow:
-        failed = replace(current, attempts=row.attempts + 1, reason=reason)
+    For want of a tenant a row is parked only while its customer is bound to none, in one transaction with
+    looking: whoever binds the customer finds either a waiting row or a parked one.
+    """
+
+    def fail(transaction: Transaction) -> bool:
+        document = transaction.get("inbox", row.event_id)
+        if document is None or document["state"] != "waiting":
+            return True
+        current = replace(_row(document), attempts=row.attempts + 1, reason=reason)
+        bound = (
+            reason == NO_TENANT
+            and current.customer is not None
+            and transaction.get("customers", current.customer) is not None
+        )
+        parked = current.attempts >= most_attempts and not bound
         if parked:
-            return _parked(failed, reason, now)
-        wait = min(_FIRST_BACKOFF * 2**row.attempts, _LONGEST_BACKOFF)
-        return replace(failed, due_at=rfc3339(now + wait))
+            current = _parked(current, reason, now)
+        else:
+            wait = min(_FIRST_BACKOFF * 2**row.attempts, _LONGEST_BACKOFF)
+            current = replace(current, due_at=rfc3339(now if bound else now + wait))
+        transaction.put("inbox", row.event_id, _document(current))
+        return not parked
 
-    _change(database, row.event_id, fail)
-    return not parked
+    return database.transact(fail)
 
 
 def postpone(database: Database, row: InboxRow, until: datetime, reason: str) -> None:

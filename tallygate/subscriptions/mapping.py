@@ -90,7 +90,7 @@ def standing(
     status, grace_until = _status(leading, now, grace)
     plan, unknown = _plan(ordered, plans, current)
     findings = [*unknown]
-    span = _span(customer, ordered, plan, findings)
+    span = _span(customer, ordered, plan, now, findings)
     return Standing(
         status=status,
         grace_until=grace_until,
@@ -145,7 +145,11 @@ def _plan(
 
 
 def _span(
-    customer: Customer, ordered: Sequence[Subscription], plan: Plan, findings: list[Finding]
+    customer: Customer,
+    ordered: Sequence[Subscription],
+    plan: Plan,
+    now: datetime,
+    findings: list[Finding],
 ) -> Span | None:
     live = [subscription for subscription in ordered if subscription.live and subscription.items]
     if not live:
@@ -158,7 +162,8 @@ def _span(
     # the period in which metered usage is invoiced decides; without any, the plan's
     with_meters = [one for one in live if any(item.meter for item in one.items)]
     timing = (with_meters or live)[0]
-    ends = [one.cancel_at for one in live]
+    # an end that has passed though the subscription lives is no end yet
+    ends = [one.cancel_at if one.cancel_at is not None and one.cancel_at > now else None for one in live]
     return Span(
         subscription_id=timing.subscription_id,
         plan=plan,

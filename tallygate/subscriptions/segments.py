@@ -31,17 +31,22 @@ def revise(
 ) -> list[BillingSegment]:
     """The rows to append so that the tenant's segments say what the standing says; none if they do."""
     rows = list(known)
-    open_segment = _open(newest(rows))
+    held = newest(rows)
+    current = _open(held)
     # two instances' clocks may differ: what is written later must also look later
-    known_at = max([now, *(row.known_at + _TICK for row in rows)])
-    writer = _Writer(tenant_id, customer, ticket, known_at)
-    if standing.span is None:
-        return [] if open_segment is None else _ended(open_segment, standing, known_at, now)
-    if open_segment is None:
-        return [writer.new(standing.span, _first_from(standing.span, newest(rows), now))]
-    if _same(open_segment, standing.span, customer):
-        return _moved(open_segment, standing.span, known_at)
-    return _followed(open_segment, standing.span, standing, writer, now)
+    writer = _Writer(
+        tenant_id, customer, ticket, known_at=max([now, *(row.known_at + _TICK for row in rows)])
+    )
+    span = standing.span
+    if span is None:
+        return [] if current is None else writer.cut(held, _end(current, standing, now))
+    if current is None:
+        return [writer.new(span, _first_from(span, held, now))]
+    if _same(current, span, customer):
+        return writer.move(current, span)
+    if current.subscription_id == span.subscription_id and span.period_start < current.period_start:
+        return []  # an answer from before the period began: periods never go back
+    return _follow(held, current, standing, span, writer, now)
 
 
 def newest(rows: Iterable[BillingSegment]) -> list[BillingSegment]:
@@ -73,40 +78,33 @@ def _same(segment: BillingSegment, span: Span, customer: str) -> bool:
     )
 
 
-def _moved(segment: BillingSegment, span: Span, known_at: datetime) -> list[BillingSegment]:
-    """The same segment with another end, if it has one."""
-    if segment.valid_to == span.ends_at and segment.period_end == span.period_end:
-        return []
-    return [replace(segment, valid_to=span.ends_at, period_end=span.period_end, known_at=known_at)]
+def _end(segment: BillingSegment, standing: Standing, now: datetime) -> datetime:
+    """A segment ended when its subscription did; where Stripe does not say, now."""
+    return standing.ended.get(segment.subscription_id or "", _second(now))
 
 
-def _ended(
-    segment: BillingSegment, standing: Standing, known_at: datetime, now: datetime
+def _follow(
+    held: Sequence[BillingSegment],
+    current: BillingSegment,
+    standing: Standing,
+    span: Span,
+    writer: _Writer,
+    now: datetime,
 ) -> list[BillingSegment]:
-    """The segment ended when its subscription did; where Stripe does not say, now."""
-    end = standing.ended.get(segment.subscription_id or "", _second(now))
-    if segment.valid_to == end:
-        return []
-    return [replace(segment, valid_to=max(end, segment.valid_from), known_at=known_at)]
-
-
-def _followed(
-    segment: BillingSegment, span: Span, standing: Standing, writer: _Writer, now: datetime
-) -> list[BillingSegment]:
-    """A new segment, and the end of the one before; whole periods that nobody saw are filled in."""
-    same_subscription = segment.subscription_id == span.subscription_id
-    renewed = span.period_start >= segment.period_end
-    start = span.period_start if renewed else _change(segment, span, now)
-    end, rows = start, []
-    if not same_subscription:
-        end = min(start, standing.ended.get(segment.subscription_id or "", start))
-    elif span.period_start > segment.period_end:
-        end = segment.period_end
-        unseen = replace(span, period_start=segment.period_end, period_end=span.period_start, ends_at=start)
-        rows.append(writer.new(unseen, segment.period_end, number=1))
-    if segment.valid_to is None or segment.valid_to > end:
-        rows.append(replace(segment, valid_to=max(end, segment.valid_from), known_at=writer.known_at))
-    return [*rows, writer.new(span, start)]
+    """A new segment, and the end of what came before; whole periods that nobody saw are filled in."""
+    renewed = span.period_start >= current.period_end
+    start = span.period_start if renewed else _change(current, span, now)
+    if current.subscription_id != span.subscription_id:
+        gone = standing.ended.get(current.subscription_id or "", start)
+        return [*writer.cut(held, min(start, gone)), writer.new(span, start)]
+    if not renewed or span.period_start == current.period_end:
+        return [*writer.cut(held, start), writer.new(span, start)]
+    unseen = replace(span, period_start=current.period_end, period_end=span.period_start, ends_at=start)
+    return [
+        *writer.cut(held, current.period_end),
+        writer.new(unseen, current.period_end, number=1),
+        writer.new(span, start),
+    ]
 
 
 def _change(segment: BillingSegment, span: Span, now: datetime) -> datetime:
@@ -138,6 +136,20 @@ class _Writer:
     customer: str
     ticket: int
     known_at: datetime
+
+    def cut(self, held: Iterable[BillingSegment], end: datetime) -> list[BillingSegment]:
+        """Nothing that is held goes on after ``end``; what began later never was."""
+        return [
+            replace(row, valid_to=max(end, row.valid_from), known_at=self.known_at)
+            for row in held
+            if row.valid_to is None or row.valid_to > end
+        ]
+
+    def move(self, segment: BillingSegment, span: Span) -> list[BillingSegment]:
+        """The same segment with another end, if it has one."""
+        if segment.valid_to == span.ends_at and segment.period_end == span.period_end:
+            return []
+        return [replace(segment, valid_to=span.ends_at, period_end=span.period_end, known_at=self.known_at)]
 
     def new(self, span: Span, start: datetime, *, number: int = 0) -> BillingSegment:
         """A segment of the span from ``start`` on, with an id that a repeated commit makes again."""

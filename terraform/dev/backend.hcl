@@ -1,2 +1,0 @@
-bucket = "example-tallygate-dev-tfstate"
-prefix = "tallygate"

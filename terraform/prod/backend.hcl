@@ -1,2 +1,0 @@
-bucket = "example-tallygate-prod-tfstate"
-prefix = "tallygate"

@@ -1,2 +1,0 @@
-bucket = "example-tallygate-staging-tfstate"
-prefix = "tallygate"
