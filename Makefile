@@ -7,6 +7,7 @@ SEED    ?= 1
 SEEDS   ?= 5000
 PROXIES ?= 1
 PUBLISH ?=
+IMAGE   ?=
 LABELS  ?=
 ONLY    ?=
 SCHEDULER ?= on
@@ -77,8 +78,8 @@ else
 endif
 
 .PHONY: release
-release: $(READY) ## Build what is deployed from this commit and record it. ENV=dev PUBLISH=yes to upload and push
-	@$(BIN)/python -m delivery release --env '$(ENV)' $(if $(filter yes,$(PUBLISH)),--publish)
+release: $(READY) ## Build what is deployed from this commit and record it. ENV=dev PUBLISH=yes IMAGE=keep
+	@$(BIN)/python -m delivery release --env '$(ENV)' $(if $(filter yes,$(PUBLISH)),--publish) $(if $(filter keep,$(IMAGE)),--keep-image)
 
 .PHONY: plan
 plan: $(READY) terraform-version ## Plan an environment, judge the plan, save both. ENV=dev LABELS=prod-delete
@@ -91,6 +92,10 @@ apply: $(READY) terraform-version ## Apply the plan that make plan saved, if it 
 .PHONY: drift
 drift: $(READY) terraform-version ## Compare what runs with the environment's files. ENV=prod
 	@$(BIN)/python -m delivery drift --env '$(ENV)'
+
+.PHONY: smoke
+smoke: $(READY) ## Ask a gateway for everything once: a sandbox, or ENV=dev
+	@$(BIN)/python -m delivery smoke --env '$(ENV)'
 
 .PHONY: promote
 promote: $(READY) ## Copy an environment's release, catalogue and plans to the next one's folder. ENV=dev

@@ -6,6 +6,8 @@ Exit codes: 0 right, 1 wrong, 2 could not run.
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,16 +15,24 @@ import typer
 
 from delivery.configuration import check_configuration
 from delivery.environments import REPOSITORY, environment
-from delivery.errors import DeliveryError
+from delivery.errors import CannotRunError, DeliveryError
 from delivery.planning import apply_plan, find_drift, make_plan
 from delivery.promotion import copy_artifacts, promote
 from delivery.release import make_release
+from delivery.smoke.checks import run_checks
+from delivery.smoke.cloud_site import cloud_site
+from delivery.smoke.sandbox_site import sandbox_site
+from delivery.smoke.site import Result, failed
+from sandbox.demo.__main__ import CouldNotRunError, own_sandbox
+from sandbox.demo.display import make_display
+from sandbox.layout import Layout
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
 WORK: Final = Path("build/release")
 PLANS: Final = Path("build/plan")
 DRIFT: Final = Path("build/drift")
+ARTIFACTS: Final = Path("build/artifacts")
 PROMOTION: Final = Path("build/promotion")
 
 Env = Annotated[str, typer.Option("--env", help="dev, staging or prod.")]
@@ -34,11 +44,12 @@ Root = Annotated[Path, typer.Option(help="The checkout to work on.")]
 def release(
     env: Env,
     publish: Annotated[bool, typer.Option(help="Upload the archive, build and push the image.")] = False,
+    keep_image: Annotated[bool, typer.Option(help="Build no image: the recorded one stays.")] = False,
     root: Root = REPOSITORY,
 ) -> None:
     """Build what is deployed from the commit that is checked out, and record it in the release file."""
     target = environment(env, root=root)
-    made = make_release(target, root, root / WORK, publish=publish)
+    made = make_release(target, root, root / WORK, publish=publish, keep_image=keep_image)
     print(f"commit   {made.commit.id}")
     print(f"archive  {made.archive.relative_to(root)}  sha256 {made.release.archive_sha256}")
     print(f"image    {made.release.image_digest}  ({made.image_note})")
@@ -94,8 +105,43 @@ def promote_files(
 @app.command("copy-artifacts")
 def copy_named_artifacts(env: Env, root: Root = REPOSITORY) -> None:
     """Copy the artifacts that an environment's release file names from the environment before."""
-    release_there = copy_artifacts(environment(env, root=root), root)
+    release_there = copy_artifacts(environment(env, root=root), root, root / ARTIFACTS)
     print(f"{env} has {release_there.archive_object} and {release_there.image_digest}")
+
+
+@app.command()
+def smoke(
+    env: Annotated[str, typer.Option("--env", help="dev, staging or prod; without it, a sandbox.")] = "",
+    sandbox: Annotated[
+        Path | None, typer.Option(help="Folder of a running sandbox; without it, one is started.")
+    ] = None,
+    root: Root = REPOSITORY,
+) -> None:
+    """Ask a gateway for everything once, from health to a forged webhook."""
+    if env:
+        _finish(run_checks(cloud_site(environment(env, root=root)), tell=_tell))
+    elif sandbox is not None:
+        _finish(run_checks(sandbox_site(Layout(sandbox.resolve())), tell=_tell))
+    else:
+        with tempfile.TemporaryDirectory(prefix="tallygate-smoke-") as folder:
+            layout = Layout(Path(folder) / "sandbox")
+            try:
+                with own_sandbox(make_display(), layout):
+                    results = run_checks(sandbox_site(layout), tell=_tell)
+            except CouldNotRunError as error:
+                raise CannotRunError(str(error)) from error
+        _finish(results)
+
+
+def _tell(result: Result) -> None:
+    print(f"{result.outcome:<9} {result.check:<32} {result.detail}", flush=True)
+
+
+def _finish(results: Sequence[Result]) -> None:
+    wrong = failed(results)
+    if wrong:
+        raise DeliveryError(f"{len(wrong)} of {len(results)} checks failed: see above")
+    print(f"{len(results)} checks, nothing failed")
 
 
 def main() -> None:

@@ -15,9 +15,14 @@ from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from rich.console import Console
 
 from delivery.environments import ORDER, REPOSITORY
 from delivery.release_file import Release, write_release
+from sandbox.demo.__main__ import own_sandbox
+from sandbox.demo.collect import Connections
+from sandbox.demo.display import Display
+from sandbox.layout import Layout
 
 DIGEST: Final = "sha256:" + "ab" * 32
 _COPIED: Final = (
@@ -158,3 +163,11 @@ def buckets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Buckets]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connections]:
+    """One sandbox for this folder's tests: they leave its tenants and jobs working."""
+    layout = Layout(tmp_path_factory.mktemp("delivery") / "root")
+    with own_sandbox(Display(Console(quiet=True)), layout) as connections:
+        yield connections

@@ -1,0 +1,1 @@
+"""Whether a gateway works from end to end: the sandbox's, or that of an environment."""
