@@ -13,8 +13,8 @@ from typing import Any, Final
 from delivery.costs import PRICES, difference
 from delivery.plan_policy import Change, changes, refusals
 
-MAX_CHARACTERS: Final = 60_000
-"""A comment on GitHub may have 65,536."""
+MAX_CHARACTERS: Final = 20_000
+"""A comment on GitHub may have 65,536, and holds three environments."""
 _ORDER: Final = ("create", "update", "replace", "delete", "forget")
 _FEW: Final = 12
 

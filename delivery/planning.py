@@ -33,6 +33,7 @@ def make_plan(target: Environment, root: Path, folder: Path, labels: Collection[
     saved = _plan(target, root, folder)
     plan = terraform.show(target, saved.plan)
     saved.comment.write_text(render(plan, target.name, labels))
+    saved.changes.write_text("".join(f"{change.address}\n" for change in changes(plan)))
     _refuse(plan, target, labels)
     return saved
 

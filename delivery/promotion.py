@@ -60,10 +60,11 @@ def promote(source: Environment, root: Path) -> Promotion:
     return Promotion(source, target, release, changed)
 
 
-def copy_artifacts(target: Environment, root: Path) -> Release:
+def copy_artifacts(target: Environment, root: Path, work: Path) -> Release:
     """Copy what an environment's release file names from the environment before; the release.
 
-    Nothing is copied to the first environment, where releases are made.
+    Nothing is copied to the first environment, where releases are made. The archive is left in a folder too,
+    so that its attestation can be verified.
 
     Raises:
         DeliveryError: when an artifact is not what its hash says.
@@ -72,17 +73,24 @@ def copy_artifacts(target: Environment, root: Path) -> Release:
     release = check_configuration(target)
     position = ORDER.index(target.name)
     if position == 0:
-        storage.require(target.functions_bucket, release.archive_object, release.archive_sha256)
+        content = storage.require(target.functions_bucket, release.archive_object, release.archive_sha256)
+        _keep(work, release, content)
         return release
     source = environment(ORDER[position - 1], root=root)
-    storage.copy(
+    content = storage.copy(
         source.functions_bucket, target.functions_bucket, release.archive_object, release.archive_sha256
     )
+    _keep(work, release, content)
     problem = image.builder_problem()
     if problem is not None:
         raise CannotRunError(f"the archive is copied, the image is not: {problem}")
     image.copy(release.image_digest, source.image_repository, target.image_repository)
     return release
+
+
+def _keep(work: Path, release: Release, content: bytes) -> None:
+    work.mkdir(parents=True, exist_ok=True)
+    (work / release.archive_object).write_bytes(content)
 
 
 def _content(of: Environment, name: str) -> bytes | None:

@@ -10,6 +10,7 @@ from typing import Final
 from delivery import image, storage
 from delivery.archive import LOCK, Archive, build_archive
 from delivery.environments import Environment
+from delivery.errors import CannotRunError
 from delivery.release_file import Release, read_release, write_release
 from delivery.sbom import bill_of_materials
 from delivery.sources import Commit, committed_files, head, require_clean
@@ -28,9 +29,12 @@ class Made:
     """What became of the image, for whoever reads the output."""
 
 
-def make_release(target: Environment, root: Path, work: Path, *, publish: bool) -> Made:
+def make_release(
+    target: Environment, root: Path, work: Path, *, publish: bool, keep_image: bool = False
+) -> Made:
     """Build everything from the checked-out commit and record it in the environment's release file.
 
+    ``keep_image`` publishes the archive alone, where no image can be built: the recorded image stays.
     Without ``publish`` nothing leaves this machine, and the image, whose digest only a registry gives, stays
     as recorded.
 
@@ -38,6 +42,11 @@ def make_release(target: Environment, root: Path, work: Path, *, publish: bool) 
         CannotRunError: when a tool or a right is missing.
         DeliveryError: for a dirty tree, or a file that can't be released.
     """
+    problem = image.builder_problem() if publish and not keep_image else None
+    if problem is not None:
+        raise CannotRunError(
+            f"no image can be built here: {problem}; repair that, or publish the archive alone: IMAGE=keep"
+        )
     require_clean(root)
     recorded = read_release(target.release_file)
     commit = head(root)
@@ -49,12 +58,11 @@ def make_release(target: Environment, root: Path, work: Path, *, publish: bool) 
     digest, note = recorded.image_digest, "not built: nothing is published; the recorded digest stays"
     if publish:
         storage.upload(target.functions_bucket, archive.object_name, archive.content)
-        problem = image.builder_problem()
-        if problem is None:
-            digest = image.build_and_push(root, target.image_repository, commit, work)
-            note = "built and pushed"
-        else:
-            note = f"not built: {problem}; the recorded digest stays"
+        note = "kept as recorded"
+    if publish and not keep_image:
+        digest = image.build_and_push(root, target.image_repository, commit, work)
+        note = "built and pushed"
+    (work / "image-name").write_text(f"{target.image_repository}/{image.NAME}\n")
     _write_bills(root, work, commit, archive, digest)
     release = Release(digest, archive.object_name, archive.sha256)
     write_release(target.release_file, release)

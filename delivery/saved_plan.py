@@ -48,6 +48,11 @@ class SavedPlan:
         """What reviewers read."""
         return self.folder / "comment.md"
 
+    @property
+    def changes(self) -> Path:
+        """Addresses of what it changes, one a line; an empty file when nothing."""
+        return self.folder / "changes"
+
     def record(self, target: Environment, root: Path) -> None:
         """Write down what the plan was made of."""
         manifest = Manifest(

@@ -34,15 +34,15 @@ def upload(bucket: str, name: str, content: bytes) -> None:
         require(bucket, name, hashlib.sha256(content).hexdigest())
 
 
-def copy(source: str, target: str, name: str, sha256: str) -> None:
-    """Copy an archive to another bucket, and read it back.
+def copy(source: str, target: str, name: str, sha256: str) -> bytes:
+    """Copy an archive to another bucket and read it back; its content.
 
     Raises:
         CannotRunError: when a bucket can't be reached, lacks the object, or the identity lacks a right.
         DeliveryError: when the archive's content is not what its hash says, on either side.
     """
     upload(target, name, require(source, name, sha256))
-    require(target, name, sha256)
+    return require(target, name, sha256)
 
 
 def require(bucket: str, name: str, sha256: str) -> bytes:

@@ -85,6 +85,7 @@ def test_the_saved_plan_is_applied_and_nothing_is_left_to_do(site: Checkout) -> 
     apply(site, "dev")
 
     assert saved.comment.read_text().startswith("### dev: 2 to create\n")
+    assert saved.changes.read_text() == "terraform_data.archive\nterraform_data.service\n"
     assert state(site, "dev")["service"] == DIGEST
     assert find_drift(environment("dev", root=site.root), site.root, site.root / "build" / "drift") is None
 
@@ -291,9 +292,10 @@ def test_artifacts_are_copied_from_the_environment_before(
     with pytest.raises(
         CannotRunError, match="the archive is copied, the image is not: docker is not on PATH"
     ):
-        copy_artifacts(environment("staging", root=site.root), site.root)
+        copy_artifacts(environment("staging", root=site.root), site.root, site.root / "build" / "artifacts")
 
     assert buckets.sha256("example-staging-functions", made.archive_object) == made.archive_sha256
+    assert (site.root / "build" / "artifacts" / made.archive_object).exists()
 
 
 def test_an_archive_that_was_tampered_with_is_not_copied(site: Checkout, buckets: Buckets) -> None:
@@ -304,6 +306,6 @@ def test_an_archive_that_was_tampered_with_is_not_copied(site: Checkout, buckets
     del buckets.objects["example-staging-functions", made.archive_object]
 
     with pytest.raises(DeliveryError, match="not the archive that was reviewed"):
-        copy_artifacts(environment("staging", root=site.root), site.root)
+        copy_artifacts(environment("staging", root=site.root), site.root, site.root / "build" / "artifacts")
 
     assert ("example-staging-functions", made.archive_object) not in buckets.objects

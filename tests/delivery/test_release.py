@@ -27,15 +27,15 @@ from delivery.errors import CannotRunError, DeliveryError
 from delivery.release import make_release
 from delivery.release_file import Release, checked_release, read_release, write_release
 from delivery.sbom import locked_packages
-from sandbox.parts import FUNCTIONS, free_port
+from sandbox.parts import free_port
 from tests.delivery.conftest import DIGEST, Buckets, Checkout
 
 _START_SECONDS: Final = 60
 
 
-def release(checkout: Checkout, *, publish: bool = False) -> Release:
-    target = environment("dev", root=checkout.root)
-    return make_release(target, checkout.root, checkout.root / "build" / "release", publish=publish).release
+def release(checkout: Checkout, *, publish: bool = False, keep_image: bool = True) -> Release:
+    target, work = environment("dev", root=checkout.root), checkout.root / "build" / "release"
+    return make_release(target, checkout.root, work, publish=publish, keep_image=keep_image).release
 
 
 def test_the_same_commit_gives_the_same_archive_whatever_the_checkout_looks_like(checkout: Checkout) -> None:
@@ -124,19 +124,52 @@ def test_a_missing_right_is_named(checkout: Checkout, buckets: Buckets) -> None:
     assert told.value.exit_code == 2
 
 
-def test_without_a_builder_the_recorded_image_stays_and_the_output_says_why(
+def test_without_a_builder_nothing_is_published_unless_the_image_is_to_be_kept(
     checkout: Checkout, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tools = checkout.root.parent / "tools"
     tools.mkdir()
     (tools / "git").symlink_to(shutil.which("git") or "git is not on PATH")
     monkeypatch.setenv("PATH", str(tools))
-    target = environment("dev", root=checkout.root)
 
-    made = make_release(target, checkout.root, checkout.root / "build" / "release", publish=True)
+    with pytest.raises(CannotRunError, match=r"docker is not on PATH; repair that, or .* IMAGE=keep"):
+        release(checkout, publish=True, keep_image=False)
+    assert buckets.objects == {}
+    made = release(checkout, publish=True)
 
-    assert made.release.image_digest == "sha256:" + "0" * 64
-    assert made.image_note == "not built: docker is not on PATH; the recorded digest stays"
+    assert made.image_digest == "sha256:" + "0" * 64, "the recorded digest stays"
+    assert list(buckets.objects) == [("example-dev-functions", made.archive_object)]
+
+
+def test_the_image_is_pushed_with_a_token_and_its_digest_recorded(
+    checkout: Checkout, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker itself is not here: a stand-in notes its arguments and reports a digest as buildx does."""
+    tools = checkout.root.parent / "tools"
+    tools.mkdir()
+    fake = tools / "docker"
+    fake.write_text(_DOCKER)
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("NOTED", str(tools / "noted"))
+    monkeypatch.setattr("delivery.image.access_token", lambda: "token-of-the-pipeline")
+
+    made = release(checkout, publish=True, keep_image=False)
+
+    noted = (tools / "noted").read_text()
+    assert made.image_digest == DIGEST
+    assert "token-of-the-pipeline" not in noted, "a token in the arguments is seen by every process"
+    assert "login --username oauth2accesstoken --password-stdin europe-docker.pkg.dev" in noted
+    assert "--build-arg SOURCE_DATE_EPOCH=1767323045" in noted  # the commit's time
+
+
+_DOCKER: Final = f"""#!/bin/sh
+echo "$@" >> "$NOTED"
+while [ $# -gt 0 ]; do
+  if [ "$1" = --metadata-file ]; then printf '{{"containerimage.digest": "{DIGEST}"}}' > "$2"; fi
+  shift
+done
+"""
 
 
 @pytest.mark.parametrize(
@@ -222,7 +255,18 @@ def function(source: Path, name: str, folder: Path) -> Iterator[str]:
         process.wait(30)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+def entry_points() -> list[str]:
+    """Names of the functions in ``functions/main.py``."""
+    tree = ast.parse((REPOSITORY / "functions" / "main.py").read_text())
+    return [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and any(ast.unparse(decorator) == "functions_framework.http" for decorator in node.decorator_list)
+    ]
+
+
+@pytest.mark.parametrize("name", entry_points())
 def test_a_function_starts_from_the_unpacked_archive(name: str, unpacked: Path, tmp_path: Path) -> None:
     with function(unpacked, name, tmp_path) as url:
         answer = httpx.get(url, timeout=30, trust_env=False)
