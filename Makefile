@@ -4,7 +4,7 @@
 PYTHON  ?= python3
 ENV     ?=
 SEED    ?= 1
-SEEDS   ?= 5000
+SEEDS   ?= 200
 PROXIES ?= 1
 PUBLISH ?=
 IMAGE   ?=
@@ -69,13 +69,15 @@ fmt: $(READY) terraform-version ## Format Python and Terraform.
 	@$(BIN)/ruff format --quiet .
 	@terraform fmt -recursive modules terraform
 
+SUITES := ledger lifecycle
+
 .PHONY: soak
-soak: $(READY) ## Run the long tests. ONLY=path, or ONLY=lifecycle SEEDS=n: subscriptions in simulated time
-ifeq ($(ONLY),lifecycle)
-	@$(BIN)/python -m tests.tallygate.subscriptions.lifecycle --seeds $(SEEDS)
-else
-	@$(BIN)/python -m pytest -m soak $(ONLY)
-endif
+soak: $(READY) ## Run the long tests, months under faults, subscriptions. ONLY=ledger, lifecycle or path, SEEDS=n
+	@$(if $(filter $(SUITES),$(ONLY)),,$(BIN)/python -m pytest -m soak $(ONLY))
+	@$(if $(filter-out ledger,$(ONLY)),,$(BIN)/python -m tests.faults $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(filter file,$(origin SEED)),--seeds $(SEEDS),--seed $(SEED)))
+	@$(if $(filter-out lifecycle,$(ONLY)),,$(BIN)/python -m tests.tallygate.subscriptions.lifecycle \
+	  $(if $(filter file,$(origin SEEDS)),,--seeds $(SEEDS)))
 
 .PHONY: release
 release: $(READY) ## Build what is deployed from this commit and record it. ENV=dev PUBLISH=yes IMAGE=keep

@@ -21,8 +21,10 @@ def main() -> int:
     # Only now, so that nothing that these import can print to the real stdout.
     from proxy.auth import Authenticator
     from proxy.breaker import Breaker
+    from proxy.certificates import Certificates
     from proxy.exchange import Emitter
     from proxy.gateway import Gateway
+    from proxy.identity import Identities
     from proxy.limits.gate import Gate
     from proxy.litellm_app import estimate, load, new_master_key
     from proxy.server import serve
@@ -39,12 +41,22 @@ def main() -> int:
         tenant_share=settings.tenant_share_percent / 100,
         breaker=breaker,
     )
+    identities = Identities(
+        Certificates(settings.iam_certificates_url),
+        settings.clock,
+        audiences=settings.iam_audiences,
+        enforced=settings.iam_enforced,
+    )
     gateway = Gateway(
         litellm=litellm,
         master_key=master_key,
         catalogue=settings.catalogue,
         authenticator=Authenticator(
-            settings.database, settings.clock, fresh_seconds=settings.key_cache_seconds, breaker=breaker
+            settings.database,
+            settings.clock,
+            identities=identities,
+            fresh_seconds=settings.key_cache_seconds,
+            breaker=breaker,
         ),
         gate=gate,
         emitter=emitter,

@@ -1,5 +1,8 @@
 """Who is calling: a presented key becomes a tenant, from a short-lived cache before the app database.
 
+A Google-signed identity token may come instead of a key, for a service account that is bound to a tenant, or
+beside one (:mod:`proxy.identity`).
+
 A key whose checksum is wrong costs no read; an unknown one is remembered for a while. With the database down
 a cached key keeps working for :data:`STALE_SECONDS`; a key that is not cached is then refused with 503: the
 gateway fails closed on authentication.
@@ -19,6 +22,7 @@ from typing import Final
 
 from proxy.breaker import Breaker
 from proxy.errors import ApiError
+from proxy.identity import Identities, looks_like_token
 from tallygate import keys
 from tallygate.appdb import Database, DatabaseUnavailableError
 from tallygate.clock import Clock
@@ -59,12 +63,14 @@ class Authenticator:
         database: Database,
         clock: Clock,
         *,
+        identities: Identities,
         fresh_seconds: float,
         breaker: Breaker | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._clock = clock
+        self._identities = identities
         self._fresh_seconds = fresh_seconds
         self._monotonic = monotonic
         self._cache: OrderedDict[str, _Entry] = OrderedDict()
@@ -75,16 +81,24 @@ class Authenticator:
         """The caller that the headers name.
 
         Raises:
-            ApiError: ``invalid_key`` 401; ``database_unavailable`` 503.
+            ApiError: ``invalid_key`` 401; ``database_unavailable``, ``identity_unavailable`` 503.
         """
-        secret = presented_key(headers)
-        if secret is None:
+        secret, token = presented(headers)
+        if token is None and self._identities.enforced:
+            text = "no identity token: the platform's check, which adds one, is not before this gateway"
+            raise ApiError(401, "invalid_key", text)
+        address = None if token is None else await self._identities.service_account(token)
+        if secret is not None:
+            if not keys.well_formed(secret):
+                raise _invalid()
+            digest = keys.key_hash(secret)
+        elif address is not None:
+            digest = keys.identity_hash(address)
+        else:
             raise ApiError(
                 401, "invalid_key", "no API key: send it as 'Authorization: Bearer …' or x-api-key"
             )
-        if not keys.well_formed(secret):
-            raise _invalid()
-        caller = (await self._entry(keys.key_hash(secret))).caller
+        caller = (await self._entry(digest)).caller
         if caller is None or not caller.key.valid_at(self._clock.now()):
             raise _invalid()
         return caller
@@ -137,12 +151,23 @@ class Authenticator:
         return entry
 
 
-def presented_key(headers: Mapping[bytes, bytes]) -> str | None:
-    """The key in ``Authorization: Bearer`` or ``x-api-key``; None without one."""
-    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    return headers.get(b"x-api-key", b"").decode("latin-1").strip() or None
+def presented(headers: Mapping[bytes, bytes]) -> tuple[str | None, str | None]:
+    """The key and the identity token that a request carries.
+
+    The key stands in ``Authorization: Bearer`` or ``x-api-key``, the token in
+    ``X-Serverless-Authorization: Bearer``, or in ``Authorization`` where no key is.
+    """
+    bearer = _bearer(headers, b"authorization")
+    token = _bearer(headers, b"x-serverless-authorization")
+    if bearer is not None and looks_like_token(bearer):
+        token, bearer = token or bearer, None
+    key = bearer or headers.get(b"x-api-key", b"").decode("latin-1").strip() or None
+    return key, token
+
+
+def _bearer(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+    scheme, _, credential = headers.get(name, b"").decode("latin-1").partition(" ")
+    return credential.strip() or None if scheme.lower() == "bearer" else None
 
 
 def _look_up(database: Database, key_hash: str, now: datetime) -> Caller | None:

@@ -17,6 +17,8 @@ from tallygate.settings import Environment
 CallbackFault = Literal["", "raise", "never", "late"]
 _NO_FAULT: Final[CallbackFault] = ""
 _MIB: Final = 2**20
+GOOGLE_CERTIFICATES: Final = "https://www.googleapis.com/oauth2/v1/certs"
+"""Google's certificates for identity tokens, in PEM by key id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,11 @@ class Settings:
     grace_seconds: int
     """How long running requests may take after SIGTERM: Cloud Run kills after ten seconds, and two are kept
     for what was used and spent to be written."""
+    iam_enforced: bool
+    """The platform's invoker check is on: what it has verified is believed."""
+    iam_audiences: tuple[str, ...]
+    """Of identity tokens that are verified here; none: they are not taken."""
+    iam_certificates_url: str
     callback_fault: CallbackFault
     """Adds a broken LiteLLM callback, to show that billing does not depend on one."""
 
@@ -79,11 +86,27 @@ def read_settings() -> Settings:
         tenant_share_percent=environment.number(
             "TALLYGATE_TENANT_SHARE_PERCENT", default=50, minimum=1, maximum=100
         ),
+        iam_enforced=environment.flag("TALLYGATE_IAM_ENFORCED", default=False),
+        iam_audiences=environment.parsed("TALLYGATE_IAM_AUDIENCES", _words, default="", empty=()),
+        iam_certificates_url=environment.parsed(
+            "TALLYGATE_IAM_CERTIFICATES_URL", _certificates_url, default=GOOGLE_CERTIFICATES, empty=""
+        ),
         callback_fault=fault,
         grace_seconds=environment.number("TALLYGATE_GRACE_SECONDS", default=8, minimum=1, maximum=3600),
     )
     environment.check()
     return settings
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _certificates_url(text: str) -> str:
+    """Who serves the certificates decides who is let in."""
+    if text.startswith("https://") or on_loopback(text):
+        return text
+    raise ValueError("must start with https://")
 
 
 def _missing_keys(catalogue: Catalogue) -> list[str]:

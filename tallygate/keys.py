@@ -57,6 +57,11 @@ def key_hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def identity_hash(address: str) -> str:
+    """What a service account is looked up by in place of a key: of another form than any key's hash."""
+    return hashlib.sha256(f"service-account:{address.lower()}".encode()).hexdigest()
+
+
 def key_id(digest: str) -> str:
     """The key's public id, for logs and listings, from its hash."""
     return "key_" + hashlib.sha256(digest.encode()).hexdigest()[:16]

@@ -164,6 +164,23 @@ def issue_key(
     return minted
 
 
+def bind_service_account(
+    database: Database, tenant_id: str, address: str, *, now: datetime, expires_at: datetime | None = None
+) -> ApiKey:
+    """Let a service account call for a tenant by its identity tokens; listed and revoked like a key."""
+    digest = keys.identity_hash(address)
+    record = ApiKey(
+        key_hash=digest,
+        key_id=keys.key_id(digest),
+        tenant_id=tenant_id,
+        label=address,
+        created_at=rfc3339(now),
+        expires_at=None if expires_at is None else rfc3339(expires_at),
+    )
+    database.put("api_keys", digest, asdict(record))
+    return record
+
+
 def get_key(database: Database, key_hash: str) -> ApiKey | None:
     """The key stored under a hash, or None.
 

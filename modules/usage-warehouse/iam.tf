@@ -19,10 +19,20 @@ resource "google_bigquery_dataset_iam_member" "raw_reader" {
 }
 
 resource "google_bigquery_dataset_iam_member" "ledger_reader" {
-  for_each = var.ledger_readers
+  for_each = merge(var.ledger_readers, var.segment_writers)
 
   project    = var.project_id
   dataset_id = google_bigquery_dataset.ledger.dataset_id
   role       = "roles/bigquery.dataViewer"
+  member     = each.value
+}
+
+resource "google_bigquery_table_iam_member" "segment_writer" {
+  for_each = var.segment_writers
+
+  project    = var.project_id
+  dataset_id = google_bigquery_dataset.ledger.dataset_id
+  table_id   = google_bigquery_table.ledger["billing_segments"].table_id
+  role       = "roles/bigquery.dataEditor"
   member     = each.value
 }

@@ -23,6 +23,14 @@ resource "google_bigquery_dataset" "raw" {
   delete_contents_on_destroy      = !var.deletion_protection
   max_time_travel_hours           = "168"
   storage_billing_model           = "LOGICAL"
+
+  dynamic "default_encryption_configuration" {
+    for_each = var.kms_key_name == null ? [] : [var.kms_key_name]
+
+    content {
+      kms_key_name = default_encryption_configuration.value
+    }
+  }
 }
 
 resource "google_bigquery_dataset" "ledger" {
@@ -34,4 +42,12 @@ resource "google_bigquery_dataset" "ledger" {
   delete_contents_on_destroy = !var.deletion_protection
   max_time_travel_hours      = "168"
   storage_billing_model      = "LOGICAL"
+
+  dynamic "default_encryption_configuration" {
+    for_each = var.kms_key_name == null ? [] : [var.kms_key_name]
+
+    content {
+      kms_key_name = default_encryption_configuration.value
+    }
+  }
 }

@@ -20,6 +20,14 @@ resource "google_bigquery_table" "raw" {
     field         = each.value.partition_field
     expiration_ms = local.raw_retention_ms
   }
+
+  dynamic "encryption_configuration" {
+    for_each = var.kms_key_name == null ? [] : [var.kms_key_name]
+
+    content {
+      kms_key_name = encryption_configuration.value
+    }
+  }
 }
 
 resource "google_bigquery_table" "ledger" {
@@ -40,6 +48,14 @@ resource "google_bigquery_table" "ledger" {
     content {
       type  = time_partitioning.value.partition_type
       field = time_partitioning.value.partition_field
+    }
+  }
+
+  dynamic "encryption_configuration" {
+    for_each = var.kms_key_name == null ? [] : [var.kms_key_name]
+
+    content {
+      kms_key_name = encryption_configuration.value
     }
   }
 }

@@ -1,3 +1,17 @@
+variable "archive" {
+  description = "Bucket for all usage lines as evidence, the days for which nobody can delete them (0: anybody with the right can), and whether that is locked for good."
+  type = object({
+    bucket         = string
+    retention_days = optional(number, 2557) # seven years
+    locked         = optional(bool, false)
+  })
+
+  validation {
+    condition     = var.archive.retention_days >= (var.archive.locked ? 1 : 0)
+    error_message = "archive.retention_days must be at least 1, or 0 (no protection) without a lock."
+  }
+}
+
 variable "data_location" {
   description = "BigQuery location of both datasets, for example EU or us-central1; it cannot be changed later."
   type        = string
@@ -35,6 +49,12 @@ variable "deletion_protection" {
   nullable    = false
 }
 
+variable "kms_key_name" {
+  description = "Key that encrypts datasets, archive and logs; null for Google's own. It can't be changed later."
+  type        = string
+  default     = null
+}
+
 variable "labels" {
   description = "Labels of both datasets."
   type        = map(string)
@@ -56,6 +76,19 @@ variable "ledger_writers" {
   nullable    = false
 }
 
+variable "log_bucket" {
+  description = "Where the gateway's logs are kept for looking at, and for how many days."
+  type = object({
+    location       = string
+    retention_days = optional(number, 30)
+  })
+
+  validation {
+    condition     = var.log_bucket.retention_days >= 7 && var.log_bucket.retention_days <= 3650
+    error_message = "log_bucket.retention_days must be between 7 (a playbook looks a week back) and 3650."
+  }
+}
+
 variable "project_id" {
   description = "Project that holds the datasets and whose logs are routed."
   type        = string
@@ -71,4 +104,11 @@ variable "raw_retention_days" {
     condition     = var.raw_retention_days >= 40
     error_message = "raw_retention_days must be at least 40: the daily run seals 35 days back, and repairs need some days more."
   }
+}
+
+variable "segment_writers" {
+  description = "IAM members that append to the table of billing segments and read the ledger, by function, for example stripe_sync."
+  type        = map(string)
+  default     = {}
+  nullable    = false
 }

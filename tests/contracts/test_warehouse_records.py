@@ -8,6 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, get_args
 
+import pytest
+
+from sandbox.lql import parse
 from tallygate.metering.warehouse import DeliveryRow
 from tallygate.records import (
     ADMIT_EVENT,
@@ -104,15 +107,24 @@ def test_deliveries_are_appended_with_the_columns_of_their_table() -> None:
     assert appended == columns
 
 
-def test_both_filters_name_the_proxys_service_and_a_log_of_their_own() -> None:
-    usage = (MODULE / "filters/usage-stdout.lql").read_text()
-    requests = (MODULE / "filters/requests.lql").read_text()
+@pytest.mark.parametrize(("file", "log"), [("usage-stdout", "stdout"), ("requests", "requests")])
+def test_a_filter_takes_one_log_of_the_proxies_and_nothing_else(file: str, log: str) -> None:
+    """A tenant's own service is a proxy too; a function is not, nor is anything with a similar name."""
+    taken = parse((MODULE / f"filters/{file}.lql").read_text()).matches
 
-    for text in (usage, requests):
-        assert f'resource.labels.service_name="{SERVICE}"' in text
-        assert 'resource.type="cloud_run_revision"' in text
-    assert 'log_id("run.googleapis.com/stdout")' in usage
-    assert 'log_id("run.googleapis.com/requests")' in requests
+    def entry(service: str, log: str, kind: str = "cloud_run_revision") -> dict[str, Any]:
+        return {
+            "logName": f"projects/p/logs/run.googleapis.com%2F{log}",
+            "resource": {"type": kind, "labels": {"service_name": service}},
+        }
+
+    assert taken(entry(SERVICE, log))
+    assert taken(entry(f"{SERVICE}-acme", log))
+    for service in ("tallygate-usage-reporter", "tallygate-proxyx", f"x-{SERVICE}", f"{SERVICE}-"):
+        assert not taken(entry(service, log)), service
+    for other in {"stdout", "stderr", "requests"} - {log}:
+        assert not taken(entry(SERVICE, other)), other
+    assert not taken(entry(SERVICE, log, kind="k8s_container"))
 
 
 def test_no_sql_asks_for_the_time_or_for_all_columns() -> None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import string
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proxy.auth import STALE_SECONDS, UNKNOWN_SECONDS, Authenticator, Caller, presented_key
+from proxy.auth import STALE_SECONDS, UNKNOWN_SECONDS, Authenticator, Caller, presented
 from proxy.errors import ApiError
 from tallygate import keys
 from tallygate.appdb import Database, Document, faults
 from tallygate.appdb.sqlite import SQLiteDatabase
 from tallygate.clock import FixedClock
 from tallygate.tenants import ApiKey, get_key, issue_key, put_tenant, revoke_key
-from tests.support.gateway import tenant
+from tests.support.gateway import keys_only, tenant
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -31,7 +33,9 @@ class Desk:
     database: Database
     key: str
     seconds: float = 1000.0
+    loop: asyncio.AbstractEventLoop | None = None
     reads: list[str] = field(default_factory=list)
+    clock: FixedClock = field(default_factory=lambda: FixedClock(NOON))
     authenticator: Authenticator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,12 +47,22 @@ class Desk:
 
         self.database.get = counted  # type: ignore[method-assign]
         self.authenticator = Authenticator(
-            self.database, FixedClock(NOON), fresh_seconds=30, monotonic=lambda: self.seconds
+            self.database,
+            self.clock,
+            identities=keys_only(),
+            fresh_seconds=30,
+            monotonic=lambda: self.seconds,
         )
 
     def ask(self, key: str | None = None) -> str:
         """The tenant, or the code of the refusal."""
         return asyncio.run(self._ask(key or self.key))
+
+    def ask_quickly(self, key: str) -> str:
+        """The same in the loop of before: 10,000 loops take longer than 10,000 keys."""
+        if self.loop is None:
+            self.loop = asyncio.new_event_loop()
+        return self.loop.run_until_complete(self._ask(key))
 
     async def _ask(self, key: str) -> str:
         try:
@@ -75,7 +89,10 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     path = tmp_path / "app.sqlite"
     database = SQLiteDatabase(path)
     put_tenant(database, tenant("acme"))
-    yield Desk(path, database, issue_key(database, "acme", label="test", now=NOON).secret)
+    desk = Desk(path, database, issue_key(database, "acme", label="test", now=NOON).secret)
+    yield desk
+    if desk.loop is not None:
+        desk.loop.close()
     database.close()
 
 
@@ -176,18 +193,82 @@ def test_requests_at_once_with_one_key_read_it_once(desk: Desk) -> None:
     assert desk.reads == ["api_keys", "tenants"]
 
 
+JWT = "eyJh.eyJp.c2ln"
+
+
 @pytest.mark.parametrize(
-    ("headers", "key"),
+    ("headers", "key", "token"),
     [
-        ({b"authorization": b"Bearer a"}, "a"),
-        ({b"authorization": b"bearer  a "}, "a"),
-        ({b"x-api-key": b"b"}, "b"),
-        ({b"authorization": b"Bearer a", b"x-api-key": b"b"}, "a"),
-        ({b"authorization": b"Basic a", b"x-api-key": b"b"}, "b"),
-        ({b"authorization": b"Basic a"}, None),
-        ({b"authorization": b"Bearer"}, None),
-        ({}, None),
+        ({"authorization": "Bearer a"}, "a", None),
+        ({"authorization": "bearer  a "}, "a", None),
+        ({"x-api-key": "b"}, "b", None),
+        ({"authorization": "Bearer a", "x-api-key": "b"}, "a", None),
+        ({"authorization": "Basic a", "x-api-key": "b"}, "b", None),
+        ({"authorization": "Basic a"}, None, None),
+        ({"authorization": "Bearer"}, None, None),
+        ({}, None, None),
+        ({"authorization": f"Bearer {JWT}"}, None, JWT),
+        ({"authorization": f"Bearer {JWT}", "x-api-key": "b"}, "b", JWT),
+        ({"authorization": "Bearer a", "x-serverless-authorization": f"Bearer {JWT}"}, "a", JWT),
+        ({"authorization": f"Bearer {JWT}", "x-serverless-authorization": "Bearer x.y.z"}, None, "x.y.z"),
+        ({"x-serverless-authorization": "Bearer nonsense"}, None, "nonsense"),
+        ({"x-serverless-authorization": "Basic x.y.z"}, None, None),
     ],
 )
-def test_a_key_is_presented_in_either_header(headers: dict[bytes, bytes], key: str | None) -> None:
-    assert presented_key(headers) == key
+def test_where_key_and_token_stand(headers: dict[str, str], key: str | None, token: str | None) -> None:
+    raw = {name.encode(): value.encode() for name, value in headers.items()}
+
+    assert presented(raw) == (key, token)
+
+
+def test_ten_thousand_random_keys_cause_fewer_than_a_hundred_reads(desk: Desk) -> None:
+    """Half of them random text, half one character away from a real key."""
+    dice = random.Random(4)
+    alphabet = string.ascii_letters + string.digits
+    for number in range(10_000):
+        if number % 2:
+            body = "".join(dice.choices(alphabet, k=keys.KEY_LENGTH - len(keys.PREFIX)))
+            guess = keys.PREFIX + body
+        else:
+            at = dice.randrange(len(keys.PREFIX), keys.KEY_LENGTH)
+            other = dice.choice([c for c in alphabet if c != desk.key[at]])
+            guess = desk.key[:at] + other + desk.key[at + 1 :]
+        assert desk.ask_quickly(guess) == "invalid_key"
+
+    assert len(desk.reads) < 100
+
+
+def test_keys_with_a_right_checksum_that_do_not_exist_are_read_once_each(desk: Desk) -> None:
+    strangers = [keys.mint().secret for _ in range(20)]
+    for _ in range(5):
+        assert {desk.ask(stranger) for stranger in strangers} == {"invalid_key"}
+
+    assert len(desk.reads) == 20
+
+
+@pytest.mark.parametrize("length", [2**20, keys.KEY_LENGTH])
+def test_a_key_of_any_length_is_judged_without_an_error(desk: Desk, length: int) -> None:
+    assert desk.ask(keys.PREFIX + "x" * (length - 3)) == "invalid_key"
+    assert desk.ask("\xff" * 10) == "invalid_key"
+    assert desk.reads == []
+
+
+def test_a_key_that_expires_while_cached_stops_working_at_once(desk: Desk) -> None:
+    short = issue_key(
+        desk.database, "acme", label="short", now=NOON, expires_at=NOON + timedelta(seconds=10)
+    ).secret
+    assert desk.ask(short) == "acme"
+
+    desk.clock.advance(seconds=10)
+
+    assert desk.ask(short) == "invalid_key"
+
+
+def test_a_rotation_has_two_valid_keys_until_the_old_one_is_revoked(desk: Desk) -> None:
+    new = issue_key(desk.database, "acme", label="new", now=NOON).secret
+    assert [desk.ask(desk.key), desk.ask(new)] == ["acme", "acme"]
+
+    revoke_key(desk.database, desk.record(), at=NOON)
+    desk.seconds += 31
+
+    assert [desk.ask(desk.key), desk.ask(new)] == ["invalid_key", "acme"]

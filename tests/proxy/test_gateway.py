@@ -28,7 +28,7 @@ from tallygate.catalogue import Catalogue, Model, Price
 from tallygate.clock import FixedClock
 from tallygate.records import TokenCounts
 from tallygate.tenants import issue_key, put_tenant
-from tests.support.gateway import tenant
+from tests.support.gateway import keys_only, tenant
 
 NOON = datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)
 PRICE = Price(
@@ -121,7 +121,7 @@ def house(tmp_path: Path) -> Iterator[House]:
     catalogue = Catalogue({"small": MODEL})
     emitter = Emitter(Lines(descriptor), clock, catalogue, estimate, "project")
     gate = Gate(database, clock, instance="i", concurrency=80)
-    authenticator = Authenticator(database, clock, fresh_seconds=30)
+    authenticator = Authenticator(database, clock, identities=keys_only(), fresh_seconds=30)
     yield House(
         Gateway(answering(USAGE), "sk-master", catalogue, authenticator, gate, emitter, 10_000),
         key,

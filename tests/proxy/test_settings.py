@@ -142,3 +142,18 @@ def test_the_readme_names_every_file() -> None:
     files = {path.name for path in (REPOSITORY / "proxy").glob("*.py")} - {"__init__.py"}
 
     assert sorted(name for name in files if f"`{name}`" not in readme) == []
+
+
+def test_iam_settings_are_checked(use: Any) -> None:
+    assert use(
+        TALLYGATE_IAM_ENFORCED="yes", TALLYGATE_IAM_CERTIFICATES_URL="http://certificates.example.com"
+    ) == [
+        "TALLYGATE_IAM_ENFORCED: must be 'true' or 'false', not 'yes'",
+        "TALLYGATE_IAM_CERTIFICATES_URL: must start with https://",
+    ]
+
+
+def test_audiences_are_separated_by_commas(use: Any) -> None:
+    assert use(TALLYGATE_IAM_AUDIENCES=" https://a.example.com, https://b.example.com ,") == []
+
+    assert read_settings().iam_audiences == ("https://a.example.com", "https://b.example.com")

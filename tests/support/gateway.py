@@ -17,10 +17,13 @@ from typing import Any, Final
 
 import httpx
 
+from proxy.certificates import Certificates
+from proxy.identity import Identities
 from sandbox.layout import REPOSITORY
 from sandbox.parts import free_port, write_catalogue
 from tallygate.appdb import Database
 from tallygate.appdb.sqlite import SQLiteDatabase
+from tallygate.clock import SystemClock
 from tallygate.tenants import Tenant, issue_key, put_tenant
 
 PROVIDER_KEY = "sk-canary-of-the-provider-key"
@@ -55,6 +58,12 @@ def tenant(tenant_id: str = "acme", **changes: Any) -> Tenant:
         "stripe_customer": None,
     }
     return Tenant(**(defaults | changes))
+
+
+def keys_only() -> Identities:
+    """Takes no identity tokens."""
+    nowhere = Certificates("http://127.0.0.1:9/certificates")
+    return Identities(nowhere, SystemClock(), audiences=(), enforced=False)
 
 
 @dataclass

@@ -43,6 +43,9 @@ def database(
         setting = f"sqlite:{tmp_path / 'app.sqlite'}"
     else:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", request.getfixturevalue("emulator_address"))
+        # A loaded machine's emulator may take longer than Firestore may.
+        monkeypatch.setattr(firestore, "_RETRY", firestore._RETRY.with_timeout(60))
+        monkeypatch.setattr(firestore, "_TIMEOUT_SECONDS", 60)
         setting = "firestore:(default)"
     database = open_database(setting, project_id=f"test-{uuid.uuid4().hex[:12]}")
     yield database

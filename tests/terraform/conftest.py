@@ -22,6 +22,9 @@ from tests.terraform.stand_in import StandIn, served
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 MODULES: Final = REPOSITORY / "modules"
+ROOTS: Final = REPOSITORY / "terraform"
+ENVIRONMENTS: Final = ("dev", "staging", "prod")
+MOCKS: Final = Path(__file__).parent / "mocks"
 RECORDING: Final = Path(__file__).parent / "schemas" / "google-8.0.0.json.gz"
 _PLUGIN_FOLDERS: Final = (
     Path.home() / ".terraform.d/plugins",
@@ -73,7 +76,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A copy of one module, initialised."""
+    """A copy of one module or root, initialised."""
 
     folder: Path
     environment: dict[str, str]
@@ -86,7 +89,7 @@ class Workspace:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         return Answer(ended.returncode, ended.stdout + ended.stderr)
@@ -111,10 +114,23 @@ class Terraform:
 
     def workspace(self, module: str, folder: Path) -> Workspace:
         """A copy of a module in ``folder``, initialised."""
-        target = folder / module
-        shutil.copytree(MODULES, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".terraform*"))
-        workspace = Workspace(target, self.environment)
-        done = workspace.run("init", "-backend=false", "-no-color", "-input=false", *self.init)
+        return self._initialised(folder, f"modules/{module}")
+
+    def root(self, name: str, folder: Path) -> Workspace:
+        """A copy of a root in ``folder``, initialised; its state would be a local file."""
+        return self._initialised(folder, f"terraform/{name}")
+
+    def _initialised(self, folder: Path, inside: str) -> Workspace:
+        for source in (MODULES, ROOTS, MOCKS):
+            shutil.copytree(
+                source,
+                folder / source.relative_to(REPOSITORY),
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns(".terraform*"),
+            )
+        workspace = Workspace(folder / inside, self.environment)
+        (workspace.folder / "backend_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
+        done = workspace.run("init", "-no-color", "-input=false", *self.init)
         assert done.code == 0, done.output
         return workspace
 

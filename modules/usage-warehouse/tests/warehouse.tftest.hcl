@@ -1,17 +1,14 @@
 # The rules of this module's inputs, and what follows from them. Nothing is created: the provider is mocked.
 
 mock_provider "google" {
-  # A mocked value must look like the real one where the real provider checks it.
-  mock_resource "google_logging_project_sink" {
-    defaults = {
-      writer_identity = "serviceAccount:service-1@gcp-sa-logging.iam.gserviceaccount.com"
-    }
-  }
+  source = "../../tests/terraform/mocks"
 }
 
 variables {
   project_id    = "demo-project"
   data_location = "EU"
+  archive       = { bucket = "demo-project-usage-archive" }
+  log_bucket    = { location = "eu" }
 }
 
 run "defaults_are_what_production_should_be" {
@@ -107,4 +104,83 @@ run "lines_must_outlive_the_deepest_look_back" {
   }
 
   expect_failures = [var.raw_retention_days]
+}
+
+run "the_archive_can_not_be_changed_for_seven_years" {
+  command = plan
+
+  assert {
+    condition     = google_storage_bucket.archive.retention_policy[0].retention_period == "220924800"
+    error_message = "Usage lines are evidence: nobody may delete them for 2557 days."
+  }
+
+  assert {
+    condition     = google_storage_bucket.archive.public_access_prevention == "enforced"
+    error_message = "The archive is never public."
+  }
+}
+
+run "a_lock_needs_a_retention" {
+  command = plan
+
+  variables {
+    archive = { bucket = "demo-project-usage-archive", retention_days = 0, locked = true }
+  }
+
+  expect_failures = [var.archive]
+}
+
+run "logs_are_kept_for_a_week_at_least" {
+  command = plan
+
+  variables {
+    log_bucket = { location = "eu", retention_days = 3 }
+  }
+
+  expect_failures = [var.log_bucket]
+}
+
+run "nothing_of_the_gateway_is_kept_twice" {
+  command = plan
+
+  assert {
+    condition     = google_logging_project_exclusion.default.filter == google_logging_project_sink.log_bucket.filter
+    error_message = "What goes to the gateway's own log bucket, and nothing else, is excluded from _Default."
+  }
+}
+
+run "segments_are_all_that_the_sync_writes" {
+  command = plan
+
+  variables {
+    segment_writers = { stripe_sync = "serviceAccount:sync@demo-project.iam.gserviceaccount.com" }
+  }
+
+  assert {
+    condition     = [for grant in google_bigquery_table_iam_member.segment_writer : grant.table_id] == ["billing_segments"]
+    error_message = "stripe_sync may append to the table of billing segments only."
+  }
+
+  assert {
+    condition     = length(google_bigquery_dataset_iam_member.ledger_writer) == 0
+    error_message = "A segment writer is no ledger writer."
+  }
+}
+
+run "a_key_encrypts_all_that_is_kept" {
+  command = plan
+
+  variables {
+    kms_key_name = "projects/demo-project/locations/europe/keyRings/r/cryptoKeys/k"
+  }
+
+  assert {
+    condition = alltrue(concat(
+      [for table in google_bigquery_table.ledger : one(table.encryption_configuration[*].kms_key_name) == var.kms_key_name],
+      [for table in google_bigquery_table.raw : one(table.encryption_configuration[*].kms_key_name) == var.kms_key_name],
+      [one(google_storage_bucket.archive.encryption[*].default_kms_key_name) == var.kms_key_name],
+      [one(google_logging_project_bucket_config.main.cmek_settings[*].kms_key_name) == var.kms_key_name],
+    ))
+    error_message = "Tables, archive and logs must all name the key: a table does not inherit it in a plan."
+  }
 }

@@ -1,0 +1,4 @@
+output "id" {
+  description = "The policy, as backend services name it."
+  value       = google_compute_security_policy.main.id
+}

@@ -1,0 +1,2 @@
+bucket = "example-tallygate-dev-tfstate"
+prefix = "tallygate"

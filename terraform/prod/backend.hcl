@@ -1,0 +1,2 @@
+bucket = "example-tallygate-prod-tfstate"
+prefix = "tallygate"

@@ -1,0 +1,2 @@
+bucket = "example-tallygate-staging-tfstate"
+prefix = "tallygate"

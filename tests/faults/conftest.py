@@ -1,0 +1,15 @@
+"""The servers that months are played on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.month import Hosts, hosts
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Hosts]:
+    with hosts() as here:
+        yield here

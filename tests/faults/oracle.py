@@ -1,0 +1,68 @@
+"""What must come of a month, computed from its script alone. Shares no code with the product."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from tests.faults.script import COST, TOKENS, Account, Request, Script, Span
+
+Class = Literal["billed", "included", "waived", "parked"]
+Bucket = tuple[str, str, datetime, Class]
+"""Tenant, meter, hour of usage, and where it ends."""
+
+
+@dataclass(slots=True)
+class Books:
+    """Where every quantity of a month has ended, and which requests are known without their counts."""
+
+    buckets: Counter[Bucket] = field(default_factory=Counter)
+    unrecorded: set[tuple[str, str]] = field(default_factory=set)
+    """Tenant and request id."""
+    rejected_lines: int = 0
+
+    def total(self, wanted: Class) -> int:
+        """Units of one class, over all meters: for a summary only."""
+        return sum(value for (_, _, _, class_), value in self.buckets.items() if class_ == wanted)
+
+
+def expected(script: Script) -> Books:
+    """The books that a month must close with."""
+    accounts = {account.tenant_id: account for account in script.accounts}
+    books = Books()
+    for request in script.requests:
+        if request.fate != "recorded":
+            books.unrecorded.add((request.tenant_id, request.request_id))
+            books.rejected_lines += request.fate == "broken"
+            continue
+        span = _span_at(accounts[request.tenant_id], request.ended_at)
+        hour = request.ended_at.replace(minute=0, second=0, microsecond=0)
+        for meter, value in {**request.tokens, COST: request.nano_usd}.items():
+            if value:
+                books.buckets[request.tenant_id, meter, hour, _class_of(request, span, meter)] += value
+    return books
+
+
+def _span_at(account: Account, moment: datetime) -> Span | None:
+    for span in account.spans:
+        if span.start <= moment and (span.end is None or moment < span.end):
+            return span
+    return None
+
+
+def _class_of(request: Request, span: Span | None, meter: str) -> Class:
+    if not request.billable:
+        return "waived"
+    if span is None:
+        return "parked"
+    if span.basis == "none":
+        return "included"
+    if span.basis == "cost" and request.unpriced:
+        return "parked"  # its tokens are kept until its price is known
+    if meter not in {"tokens": TOKENS, "cost": (COST,)}[span.basis]:
+        return "included"
+    if not span.has_customer or span.items.count(meter) != 1:
+        return "parked"
+    return "billed"
