@@ -2,8 +2,9 @@
 # choose: every label states the values that it may take, so that the number of time series is known beforehand.
 
 locals {
+  # A tenant's own proxy has the shared one's name and a suffix.
   _services = {
-    proxy     = jsonencode(var.names.service)
+    proxy     = "~\"^${var.names.service}(-[a-z0-9-]+)?$\""
     functions = "(${join(" OR ", [for service in values(var.names.functions) : jsonencode(service)])})"
   }
 

@@ -76,7 +76,7 @@ variable "location" {
 variable "log_bucket" {
   description = "Id of that log bucket; it must have log analytics on."
   type        = string
-  default     = "_Default"
+  default     = "tallygate"
   nullable    = false
 }
 
@@ -110,15 +110,15 @@ variable "models" {
 }
 
 variable "names" {
-  description = "Names of what is watched: the proxy's service, the services of the functions, the ledger's dataset."
+  description = "Names of what is watched: the proxy's service (a tenant's own has it as a prefix), the services of the functions, the ledger's dataset."
   type = object({
     service        = optional(string, "tallygate-proxy")
     ledger_dataset = optional(string, "ledger")
     functions = optional(map(string), {
-      stripe_sync      = "stripe-sync"
-      stripe_webhook   = "stripe-webhook"
-      usage_reconciler = "usage-reconciler"
-      usage_reporter   = "usage-reporter"
+      stripe_sync      = "tallygate-stripe-sync"
+      stripe_webhook   = "tallygate-stripe-webhook"
+      usage_reconciler = "tallygate-usage-reconciler"
+      usage_reporter   = "tallygate-usage-reporter"
     })
   })
   default  = {}

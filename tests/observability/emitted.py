@@ -34,6 +34,18 @@ def event_names() -> dict[str, Path]:
     return found
 
 
+def severe_events() -> set[str]:
+    """Names of the events that functions write with the severity ``ERROR``, always or sometimes."""
+    return {
+        name
+        for tree in _trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and _name(node.func) == "emit" and len(node.args) > 1
+        if "ERROR" in {c.value for c in ast.walk(node.args[1]) if isinstance(c, ast.Constant)}
+        for name in _texts(node.args[0])
+    }
+
+
 def error_types() -> set[str]:
     """Every reason that a usage event of a failure may carry as ``error_type``."""
     found: set[str] = set()

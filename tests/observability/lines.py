@@ -54,10 +54,10 @@ USAGE: Final = UsageEvent(
     seq=2,
 )
 SERVICES: Final = {
-    "usage_reporter": "usage-reporter",
-    "usage_reconciler": "usage-reconciler",
-    "stripe_sync": "stripe-sync",
-    "stripe_webhook": "stripe-webhook",
+    "usage_reporter": "tallygate-usage-reporter",
+    "usage_reconciler": "tallygate-usage-reconciler",
+    "stripe_sync": "tallygate-stripe-sync",
+    "stripe_webhook": "tallygate-stripe-webhook",
 }
 """The functions' services, as the module's input ``names`` has them by default."""
 
@@ -131,6 +131,17 @@ def proxy_log(folder: Path, speak: Callable[[], None]) -> LogEntry:
             root.removeHandler(handler)
 
     return _stderr(folder, write)
+
+
+def warned(folder: Path, event: str, **fields: Any) -> LogEntry:
+    """What the limits say of a tenant on stderr, with the fields that ``proxy/limits/gate.py`` gives."""
+    speak = logging.getLogger("tallygate.limits").warning
+    return proxy_log(folder, lambda: speak(event, extra={"fields": {"event": event, **fields}}))
+
+
+def spend_lost(folder: Path) -> LogEntry:
+    """What an ending instance says of spend that it could not write."""
+    return warned(folder, "spend_lost", tenant_id="acme", nano_usd=5)
 
 
 def crash(folder: Path) -> LogEntry:

@@ -119,6 +119,10 @@ class Scribe:
         """An exception that nothing caught."""
         return lines.crash(self._folder)
 
+    def spend_lost(self) -> LogEntry:
+        """Spend that an instance could not write."""
+        return lines.spend_lost(self._folder)
+
     def request_failed(self) -> LogEntry:
         """A failure before the tenant is known."""
         return lines.request_failed(self._folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +25,8 @@ from tests.terraform.conftest import Workspace
 MOST_SERIES = 10_000
 NEVER_TENANTS = {"invalid_key", "not_found"}
 """Reasons that are told before a tenant is known: no usage event carries them."""
+SAID_ONLY = {"library_log", "library_print"}
+"""Lines of the proxy that stand for what libraries say: read when something else was told."""
 COMING = {
     "reconciliation_difference": "2026-11-25",
     "unrecorded_usage": "2026-11-25",
@@ -119,6 +120,8 @@ def test_a_usage_line_on_another_stream_or_service_counts_nowhere(metrics: dict[
 
     assert counted(metrics, lines.entry(wire, log="stderr")) == {}
     assert counted(metrics, lines.entry(wire, service="somebody-elses")) == {}
+    assert counted(metrics, lines.entry(wire, service="not-tallygate-proxy")) == {}
+    assert counted(metrics, lines.entry(wire, service="tallygate-proxy-acme")) != {}
 
 
 def test_every_reason_of_failure_belongs_to_exactly_one_party(metrics: dict[str, Metric]) -> None:
@@ -318,14 +321,12 @@ def test_what_a_run_could_not_bill_is_summed(
 
 
 def test_warnings_and_crashes_of_the_proxy_are_counted(metrics: dict[str, Metric], tmp_path: Path) -> None:
-    def warn() -> None:  # as proxy/limits/gate.py does
-        fields = {"event": "budget_warning", "tenant_id": "acme", "month": "2026-03", "percent": 80}
-        logging.getLogger("tallygate.limits").warning("budget_warning", extra={"fields": fields})
-
-    assert counted(metrics, lines.proxy_log(tmp_path, warn)) == {"budget_warnings": {"percent": "80"}}
+    warning = lines.warned(tmp_path, "budget_warning", tenant_id="acme", month="2026-03", percent=80)
+    assert counted(metrics, warning) == {"budget_warnings": {"percent": "80"}}
+    assert counted(metrics, lines.spend_lost(tmp_path)) == {"spend_lost": {}}
     assert counted(metrics, lines.crash(tmp_path)) == {"crashes": {}}
     traceback = b"Traceback (most recent call last):"
-    of_function = lines.entry(traceback, log="stderr", service="stripe-sync")
+    of_function = lines.entry(traceback, log="stderr", service="tallygate-stripe-sync")
     assert counted(metrics, of_function) == {"crashes": {}}
 
 
@@ -371,3 +372,15 @@ def test_lines_that_are_written_by_now_are_not_called_coming() -> None:
     arrived = {name: str(path) for name, path in emitted.event_names().items() if name in COMING}
 
     assert arrived == {}, "these lines are written by now: take them out of COMING in this file"
+
+
+def test_every_error_that_the_code_tells_of_is_measured(planned: Planned) -> None:
+    """A line that nobody counts wakes nobody."""
+    told = emitted.severe_events() | {
+        name for name, path in emitted.event_names().items() if path.parts[0] == "proxy"
+    }
+
+    unseen = told - measured_events(planned) - SAID_ONLY
+
+    assert {"event_parked", "spend_lost", "two_items"} <= told
+    assert unseen == set(), f"no metric in modules/observability/metrics/ counts {unseen}"
