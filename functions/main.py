@@ -16,11 +16,13 @@ from google.cloud import bigquery
 from tallygate.appdb import open_database
 from tallygate.metering.report import Reporter, report
 from tallygate.metering.settings import ReporterSettings, reporter_settings
+from tallygate.metering.sinks import UsageSink
+from tallygate.metering.sinks.cloudevents import CloudEventsSink
 from tallygate.metering.sinks.stripe import StripeSink
 from tallygate.metering.warehouse import Warehouse
 from tallygate.metering.window import RequestError, window_from
 from tallygate.schemas import ConfigurationError
-from tallygate.secrets import STRIPE_API_KEY
+from tallygate.secrets import CLOUDEVENTS_TOKEN, STRIPE_API_KEY
 from tallygate.subscriptions import wiring
 from tallygate.subscriptions.settings import SyncSettings, sync_settings
 from tallygate.subscriptions.sync import DEPTHS, Sync, synchronise
@@ -104,9 +106,11 @@ def _bigquery(settings: ReporterSettings) -> bigquery.Client:
     return bigquery.Client(project=settings.project_id)
 
 
-def _sink() -> StripeSink:
+def _sink() -> UsageSink:
     """Made for each run, so that a rotated key is used from then on."""
     settings = _reporter_settings()
+    if settings.cloudevents_url is not None:
+        return CloudEventsSink(settings.cloudevents_url, settings.secrets.newest(CLOUDEVENTS_TOKEN)[0])
     key = settings.secrets.newest(STRIPE_API_KEY)[0]
     settings.check_stripe_key(key)
     return StripeSink(key, api_base=settings.stripe_api_base)

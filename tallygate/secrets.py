@@ -14,6 +14,10 @@ STRIPE_WEBHOOK_SECRET: Final = "stripe-webhook-secret"  # noqa: S105 - the name 
 """Name of the secret that holds the signing secret of Stripe's event destination."""
 
 
+CLOUDEVENTS_TOKEN: Final = "cloudevents-token"  # noqa: S105 - the name of a secret
+"""Name of the secret that holds the token of the endpoint that usage is sent to instead of to Stripe."""
+
+
 class SecretMissingError(Exception):
     """A secret has no value that can be used: names the secret, never a value."""
 

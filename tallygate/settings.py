@@ -108,3 +108,12 @@ def base_url(text: str) -> str | None:
     if not re.fullmatch(r"https?://[^/\s]+", text):
         raise ValueError(f"must be a URL without a path, not {text!r}")
     return text
+
+
+def endpoint(text: str) -> str | None:
+    """A URL to send to with a token, so https unless on this machine; None for UNSET; else ValueError."""
+    if text == UNSET:
+        return None
+    if not re.fullmatch(r"https://\S+|http://(127\.0\.0\.1|localhost)(:\d+)?(/\S*)?", text):
+        raise ValueError(f"must be an https URL, not {text!r}")
+    return text

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tallygate.clock import Clock, SystemClock
 from tallygate.secrets import FileSecrets, Secrets, secrets_from
-from tallygate.settings import UNSET, Environment, app_database, base_url, clock_setting, dataset_id
+from tallygate.settings import UNSET, Environment, app_database, base_url, clock_setting, dataset_id, endpoint
 from tallygate.stripe_key import check_mode
 
 
@@ -27,6 +27,8 @@ class ReporterSettings:
     livemode: bool
     stripe_api_base: str | None
     """None: Stripe itself."""
+    cloudevents_url: str | None
+    """Where usage is sent instead of to Stripe; None: to Stripe."""
     bigquery_emulator: bool
     invoice_grace: timedelta
     """How long after a period's end Stripe keeps its invoice open."""
@@ -64,6 +66,7 @@ def reporter_settings(variables: Mapping[str, str] | None = None) -> ReporterSet
         clock=environment.parsed("TALLYGATE_CLOCK", clock_setting, default="system", empty=system_clock),
         livemode=environment.flag("TALLYGATE_LIVEMODE", default=False),
         stripe_api_base=environment.parsed("TALLYGATE_STRIPE_API_BASE", base_url, default=UNSET, empty=None),
+        cloudevents_url=environment.parsed("TALLYGATE_CLOUDEVENTS_URL", endpoint, default=UNSET, empty=None),
         bigquery_emulator=environment.text("BIGQUERY_EMULATOR_HOST", default=UNSET) != UNSET,
         invoice_grace=timedelta(
             seconds=environment.number(
