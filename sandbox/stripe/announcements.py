@@ -20,9 +20,12 @@ KEPT: Final = timedelta(days=30)
 
 _URLS: Final = {
     "billing.meter": "/v1/billing/meters",
+    "checkout.session": "/v1/checkout/sessions",
+    "credit_note": "/v1/credit_notes",
     "customer": "/v1/customers",
     "invoice": "/v1/invoices",
     "subscription": "/v1/subscriptions",
+    "subscription_schedule": "/v1/subscription_schedules",
 }
 """Where the object of a thin event can be fetched, by its type."""
 
@@ -45,10 +48,15 @@ def announce(store: Store, now: datetime, kind: str, document: Document) -> None
     }
     store.add(SNAPSHOT, event)
     twin = f"v1.{kind}"
-    if document["object"] in _URLS and get_v2_event_class(twin) is not stripe.StripeObject:
+    if document["object"] in _URLS and is_thin_type(twin):
         url = f"{_URLS[document['object']]}/{document['id']}"
         related = (document["id"], document["object"], url)
         announce_thin(store, now, twin, related, None, snapshot=event["id"])
+
+
+def is_thin_type(kind: str) -> bool:
+    """Whether the SDK knows thin events of a type."""
+    return get_v2_event_class(kind) is not stripe.StripeObject
 
 
 def _replaced(store: Store, document: Document) -> Document:

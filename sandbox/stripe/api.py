@@ -53,6 +53,7 @@ class Exchange:
     form: bool
     key: str | None
     request_id: str
+    base: str
 
     @property
     def method(self) -> str:
@@ -122,7 +123,9 @@ class StripeApi:
         if key is not None:
             check_key(key)
         raw = await _read_body(request, form)
-        return Exchange(operation, place, version, path, raw, form, key, request_id)
+        return Exchange(
+            operation, place, version, path, raw, form, key, request_id, str(request.base_url).rstrip("/")
+        )
 
     def _authenticate(self, request: Request, operation: Operation) -> None:
         token = _token(request.headers.get("authorization", ""))
@@ -232,6 +235,7 @@ class StripeApi:
             params=params | token,
             key=exchange.key or exchange.request_id,
             stale=stale,
+            base=exchange.base,
             reject_later=None if reject is None else code or "meter_event_customer_not_found",
         )
 
@@ -242,7 +246,8 @@ class StripeApi:
             body = operation.handler(call)
             expand(body, call.params.get("expand", ()), finders(self.store))
         except StripeRefusalError as refusal:
-            self.store.execute("ROLLBACK TO work")
+            if not refusal.keeps_work:
+                self.store.execute("ROLLBACK TO work")
             return Answer(refusal.status, refusal.body(), refusal.headers)
         return Answer(200, body)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -17,10 +18,12 @@ from starlette.routing import Route
 
 from sandbox.faults import FaultRegistry
 from sandbox.stripe.api import FAULTS, DroppedError, StripeApi
+from sandbox.stripe.checkout import SESSION, complete
 from sandbox.stripe.endpoints import OLD_SECRET_KEPT, roll_secret
 from sandbox.stripe.errors import StripeRefusalError
 from sandbox.stripe.ledger import ledger
 from sandbox.stripe.limits import BASIC_PER_SECOND, METER_EVENTS_PER_SECOND, RateLimit
+from sandbox.stripe.payments import after_failure, outcome_of, set_after_failure, set_outcome
 from sandbox.stripe.schedule import Schedule
 from sandbox.stripe.sender import Sender
 from sandbox.stripe.store import Store
@@ -79,17 +82,54 @@ class Account:
 
     async def roll(self, request: Request) -> Response:
         """Roll an endpoint's signing secret, which Stripe has in the Dashboard only."""
-        body = await request.body()
-        given = (await request.json()) if body else {}
-        keep = timedelta(seconds=float(given.get("old_valid_seconds", OLD_SECRET_KEPT.total_seconds())))
+        given, endpoint = await _given(request), request.path_params["id"]
+
+        def work() -> dict[str, str]:
+            keep = timedelta(seconds=float(given.get("old_valid_seconds", OLD_SECRET_KEPT.total_seconds())))
+            return {"secret": roll_secret(self.store, endpoint, self.clock.now(), keep)}
+
+        return self._control(work)
+
+    async def payment(self, request: Request) -> Response:
+        """What comes of a customer's payments, which Stripe leaves to the customer's bank."""
+        customer = request.path_params["id"]
+        if request.method == "GET":
+            return JSONResponse({"outcome": outcome_of(self.store, customer)})
+        given = await _given(request)
+        return self._control(lambda: set_outcome(self.store, customer, str(given.get("outcome"))))
+
+    async def checkout_page(self, request: Request) -> Response:
+        """The page of a session, for a reader; paid by posting to ``complete`` below it."""
+        found = self.store.find(SESSION, request.path_params["id"])
+        if found is None:
+            return JSONResponse({"error": "there is no such session"}, 404)
+        page = {name: found[name] for name in ("id", "status", "amount_total", "currency", "customer_email")}
+        return JSONResponse({**page, "complete": f"{request.url.path}/complete"})
+
+    async def checkout_complete(self, request: Request) -> Response:
+        """A person pays."""
+        given, session = await _given(request), request.path_params["id"]
+        self.schedule.carry_out_due(self.clock.now())
+        return self._control(lambda: complete(self.store, self.clock.now(), session, given))
+
+    async def settings(self, request: Request) -> Response:
+        """Settings that Stripe has in the Dashboard only."""
+        if request.method == "GET":
+            return JSONResponse({"after_failed_payments": after_failure(self.store)})
+        given = await _given(request)
+        return self._control(lambda: set_after_failure(self.store, str(given.get("after_failed_payments"))))
+
+    def _control(self, work: Callable[[], object]) -> Response:
+        """Work that no API request asked for, whole or not at all."""
         try:
             with self.store.transaction():
-                secret = roll_secret(self.store, request.path_params["id"], self.clock.now(), keep)
+                answer = work()
         except StripeRefusalError as refusal:
             return JSONResponse(refusal.body(), refusal.status)
         except ValueError as error:
             return JSONResponse({"error": str(error)}, 400)
-        return JSONResponse({"secret": secret})
+        self.changed.set()
+        return JSONResponse({} if answer is None else answer)
 
     def look(self) -> None:
         """Raise what ended the work in the background, if something did."""
@@ -148,9 +188,22 @@ def stripe_app(
             Route("/_sandbox/tick", account.tick, methods=["POST"]),
             Route("/_sandbox/ledger", account.books),
             Route("/_sandbox/webhook_endpoints/{id}/roll", account.roll, methods=["POST"]),
+            Route("/_sandbox/customers/{id}/payment", account.payment, methods=["GET", "POST"]),
+            Route("/_sandbox/checkout/sessions/{id}", account.checkout_page),
+            Route("/_sandbox/checkout/sessions/{id}/complete", account.checkout_complete, methods=["POST"]),
+            Route("/_sandbox/settings", account.settings, methods=["GET", "POST"]),
             Route("/{path:path}", account.answer, methods=_METHODS),
         ],
     )
+
+
+async def _given(request: Request) -> dict[str, Any]:
+    """The object in a request's body; an empty one for anything else."""
+    try:
+        read = json.loads(await request.body() or b"{}")
+    except ValueError:
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 async def _hang_up(request: Request) -> None:

@@ -34,6 +34,8 @@ class Call:
     """The request's idempotency key; made up when the client sent none."""
     stale: bool = False
     """Answer reads as they would have been answered some time ago (fault ``stale_read``)."""
+    base: str = ""
+    """The address of the double, as the client wrote it, without a path."""
     reject_later: str | None = None
     """Accept meter events and refuse them asynchronously with this code (fault ``async_reject``)."""
 

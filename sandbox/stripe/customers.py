@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from stripe import params as sdk
 
@@ -14,22 +15,28 @@ from sandbox.stripe.subscriptions import close_all
 from sandbox.stripe.wire import new_id
 
 
-def _create_customer(call: Call) -> Document:
+def new_customer(seconds: int, params: Mapping[str, Any]) -> Document:
+    """A customer as it is made, not yet kept."""
     fields = ("name", "email", "description", "phone", "address")
-    document = {
+    document: Document = {
         "id": new_id("cus"),
         "object": "customer",
-        "created": call.seconds,
+        "created": seconds,
         "livemode": False,
         "currency": None,
         "balance": 0,
         "delinquent": False,
         "default_source": None,
-        **{name: call.params.get(name) or None for name in fields},
+        **{name: params.get(name) or None for name in fields},
         "invoice_settings": {"default_payment_method": None, "custom_fields": None, "footer": None},
         "metadata": {},
     }
-    merge_metadata(document, call.params)
+    merge_metadata(document, params)
+    return document
+
+
+def _create_customer(call: Call) -> Document:
+    document = new_customer(call.seconds, call.params)
     call.store.add("customer", document)
     announce(call.store, call.now, "customer.created", document)
     return document

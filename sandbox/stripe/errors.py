@@ -22,6 +22,8 @@ class StripeRefusalError(Exception):
     kind: str = INVALID
     param: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    keeps_work: bool = False
+    """What was done before the refusal stays done: a payment that failed was tried."""
 
     def body(self) -> dict[str, Any]:
         """The answer's body; the same frame in both versions of the API."""
@@ -33,6 +35,13 @@ class StripeRefusalError(Exception):
             "param": self.param,
         }
         return {"error": {name: value for name, value in error.items() if value is not None}}
+
+
+def declined(*, keeps_work: bool) -> StripeRefusalError:
+    """402 for a card that does not pay."""
+    return StripeRefusalError(
+        402, "Your card was declined.", "card_declined", "card_error", keeps_work=keeps_work
+    )
 
 
 def missing_object(noun: str, object_id: str, param: str = "id") -> StripeRefusalError:

@@ -8,23 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
-
-from stripe import params as sdk
+from typing import Final
 
 from sandbox.stripe.announcements import announce
-from sandbox.stripe.calls import Call, Operation, first_page, in_range, names, page
-from sandbox.stripe.deliveries import is_undelivered
-from sandbox.stripe.errors import StripeRefusalError, bad_parameter
+from sandbox.stripe.calls import first_page
 from sandbox.stripe.meters import METER
 from sandbox.stripe.periods import cents
-from sandbox.stripe.store import Document, Store, merge_metadata
+from sandbox.stripe.store import Document, Store
 from sandbox.stripe.usage import billed_quantity
-from sandbox.stripe.wire import at, new_id, unix
+from sandbox.stripe.wire import new_id, unix
 
 FINALIZED_AFTER: Final = timedelta(hours=1)
-HELD_AT_MOST: Final = timedelta(days=5 * 365)
-WAITS_AT_MOST: Final = timedelta(hours=72)
 INVOICE: Final = "invoice"
 LINE: Final = "line_item"
 PENDING: Final = "invoiceitem"
@@ -37,14 +31,17 @@ def make_line(
     *,
     quantity: int = 0,
     amount: int | None = None,
-    proration: bool = False,
+    invoice_item: str | None = None,
 ) -> Document:
-    """A line for a subscription's item over a period; the quantity of a metered one is counted later."""
+    """A line for a subscription's item over a period; the quantity of a metered one is counted later.
+
+    ``invoice_item``: the pending item that a proration is.
+    """
     price = item["price"]
     amount = cents(price, quantity) if amount is None else amount
     details = {
-        "invoice_item": None,
-        "proration": proration,
+        "invoice_item": invoice_item,
+        "proration": invoice_item is not None,
         "proration_details": {"credited_items": None},
         "subscription": item["subscription"],
         "subscription_item": item["id"],
@@ -53,20 +50,38 @@ def make_line(
     return _line(price, quantity, amount, (start, end), item["subscription"], parent)
 
 
+def item_line(
+    price: Document | None,
+    item_id: str,
+    quantity: int,
+    amount: int,
+    period: tuple[int, int],
+) -> Document:
+    """A line for an invoice item; without a price it is an amount of its own."""
+    details = {"invoice_item": item_id, "proration": False}
+    parent = {"type": "invoice_item_details", "invoice_item_details": details}
+    return _line(price, quantity, amount, period, None, parent)
+
+
 def _line(
-    price: Document,
+    price: Document | None,
     quantity: int,
     amount: int,
     period: tuple[int, int],
     subscription: str | None,
     parent: Document,
 ) -> Document:
+    pricing = price and {
+        "type": "price_details",
+        "price_details": {"price": price["id"], "product": price["product"]},
+        "unit_amount_decimal": price["unit_amount_decimal"],
+    }
     return {
         "id": new_id("il"),
         "object": "line_item",
         "amount": amount,
-        "currency": price["currency"],
-        "description": price["nickname"] or price["lookup_key"],
+        "currency": price["currency"] if price else "usd",
+        "description": (price["nickname"] or price["lookup_key"]) if price else None,
         "discount_amounts": [],
         "discountable": True,
         "discounts": [],
@@ -76,11 +91,7 @@ def _line(
         "parent": parent,
         "period": {"start": period[0], "end": period[1]},
         "pretax_credit_amounts": [],
-        "pricing": {
-            "type": "price_details",
-            "price_details": {"price": price["id"], "product": price["product"]},
-            "unit_amount_decimal": price["unit_amount_decimal"],
-        },
+        "pricing": pricing,
         "quantity": quantity,
         "quantity_decimal": str(quantity),
         "subscription": subscription,
@@ -101,6 +112,8 @@ def draft(
         "object": "invoice",
         "auto_advance": auto_advance,
         "automatically_finalizes_at": unix(now + FINALIZED_AFTER) if auto_advance else None,
+        "attempt_count": 0,
+        "attempted": False,
         "billing_reason": reason,
         "collection_method": "charge_automatically",
         "created": unix(now),
@@ -108,6 +121,7 @@ def draft(
         "customer": customer,
         "livemode": False,
         "metadata": {},
+        "next_payment_attempt": None,
         "number": None,
         "parent": parent if subscription else None,
         "period_start": period[0],
@@ -119,9 +133,17 @@ def draft(
     }  # fmt: skip
     store.add(INVOICE, invoice, owner=customer)
     for line in lines:
-        store.add(LINE, {**line, "invoice": invoice["id"]}, owner=invoice["id"])
+        put_line(store, invoice["id"], line)
     announce(store, now, "invoice.created", show(store, invoice))
     return invoice
+
+
+def put_line(store: Store, invoice_id: str, line: Document) -> None:
+    """Put a line on a draft; the item that it comes from, if any, knows the invoice then."""
+    store.add(LINE, {**line, "invoice": invoice_id}, owner=invoice_id)
+    item_id = line["parent"][line["parent"]["type"]]["invoice_item"]
+    if item_id is not None:
+        store.change(PENDING, item_id, lambda item: item.update(taken=True, invoice=invoice_id))
 
 
 def lines_of(store: Store, invoice: Document) -> list[Document]:
@@ -131,9 +153,11 @@ def lines_of(store: Store, invoice: Document) -> list[Document]:
 
 
 def _counted(store: Store, invoice: Document, line: Document) -> Document:
+    if line["parent"]["type"] != "subscription_item_details":
+        return line
     price = store.get("price", line["pricing"]["price_details"]["price"])
     meter_id = price["recurring"]["meter"] if price["recurring"] else None
-    if meter_id is None or line["parent"]["type"] != "subscription_item_details":
+    if meter_id is None:
         return line
     period = line["period"]
     meter = store.get(METER, meter_id)
@@ -169,22 +193,24 @@ def show(store: Store, invoice: Document) -> Document:
 
 
 def finalize(store: Store, now: datetime, invoice: Document) -> Document:
-    """Freeze a draft. No money moves here, so it counts as paid at once."""
+    """Freeze a draft: it has its number and its amounts and is open for payment."""
     for line in lines_of(store, invoice):
         store.save(line)
     number = 1 + store.count(
         "SELECT COUNT(*) FROM objects INDEXED BY invoices_by_number "
         "WHERE kind = 'invoice' AND json_extract(document, '$.number') > ''"
     )
-    invoice["status_transitions"] |= {"finalized_at": unix(now), "paid_at": unix(now)}
-    invoice |= {
-        "automatically_finalizes_at": None, "auto_advance": False, "number": f"SANDBOX-{number:04d}",
-    }  # fmt: skip
-    announce(store, now, "invoice.finalized", show(store, {**invoice, "status": "open"}))
-    store.save({**invoice, "status": "paid"})
-    shown = show(store, {**invoice, "status": "paid"})
-    announce(store, now, "invoice.paid", shown)
-    return shown
+    invoice["status_transitions"] |= {"finalized_at": unix(now)}
+    invoice |= {"automatically_finalizes_at": None, "number": f"SANDBOX-{number:04d}", "status": "open"}
+    store.save(invoice)
+    announce(store, now, "invoice.finalized", show(store, invoice))
+    return invoice
+
+
+def amount_due(store: Store, invoice: Document) -> int:
+    """What is to be paid, in cents; never below zero."""
+    due: int = show(store, invoice)["amount_due"]
+    return due
 
 
 def next_finalization(store: Store) -> tuple[int, Document] | None:
@@ -196,175 +222,3 @@ def next_finalization(store: Store) -> tuple[int, Document] | None:
         "ORDER BY due LIMIT 1"
     ).fetchone()
     return None if row is None else (row["due"], json.loads(row["document"]))
-
-
-def finalize_or_wait(store: Store, when: int, invoice: Document) -> None:
-    """Finalize a draft at its time, unless an endpoint has not taken its ``invoice.created`` yet.
-
-    Stripe waits for that so that the receiver can add what belongs on the invoice, but no longer than
-    three days. It is looked at again every hour.
-    """
-    latest = invoice["created"] + int(WAITS_AT_MOST.total_seconds())
-    if when < latest and is_undelivered(store, "invoice.created", invoice["id"]):
-        again = when + int(FINALIZED_AFTER.total_seconds())
-        store.save({**invoice, "automatically_finalizes_at": min(again, latest)})
-        return
-    finalize(store, at(when), invoice)
-
-
-def _retrieve(call: Call) -> Document:
-    return show(call.store, call.store.get(INVOICE, call.id, stale=call.stale))
-
-
-def _list(call: Call) -> Document:
-    wanted = call.params
-    every = call.store.every(INVOICE, owner=wanted.get("customer"), newest_first=True, stale=call.stale)
-    chosen = [
-        invoice
-        for invoice in every
-        if wanted.get("status") in (None, invoice["status"])
-        and wanted.get("subscription") in (None, _subscription_of(invoice))
-        and in_range(invoice["created"], wanted.get("created"))
-    ]
-    found = page(call, chosen)
-    return {**found, "data": [show(call.store, invoice) for invoice in found["data"]]}
-
-
-def _subscription_of(invoice: Document) -> Any:
-    return invoice["parent"]["subscription_details"]["subscription"] if invoice["parent"] else None
-
-
-def _lines(call: Call) -> Document:
-    return page(call, lines_of(call.store, call.store.get(INVOICE, call.id, stale=call.stale)))
-
-
-def _draft_only(call: Call) -> Document:
-    invoice = call.store.get(INVOICE, call.id)
-    if invoice["status"] != "draft":
-        raise StripeRefusalError(
-            400, "This invoice is already finalized, you can't change it.", "invoice_not_editable"
-        )
-    return invoice
-
-
-def _update(call: Call) -> Document:
-    invoice = call.store.get(INVOICE, call.id)
-    if set(call.params) - {"metadata"}:
-        _draft_only(call)
-    if "auto_advance" in call.params:
-        invoice["auto_advance"] = call.params["auto_advance"]
-        if not invoice["auto_advance"]:
-            invoice["automatically_finalizes_at"] = None
-        elif invoice["automatically_finalizes_at"] is None:
-            invoice["automatically_finalizes_at"] = unix(call.now + FINALIZED_AFTER)
-    when = call.params.get("automatically_finalizes_at")
-    if when is not None:
-        if not call.seconds < when <= unix(call.now + HELD_AT_MOST):
-            raise bad_parameter("Must be within the next five years.", "automatically_finalizes_at")
-        invoice["automatically_finalizes_at"] = when
-    merge_metadata(invoice, call.params)
-    return show(call.store, call.store.save(invoice))
-
-
-def _finalize(call: Call) -> Document:
-    return finalize(call.store, call.now, _draft_only(call))
-
-
-def _create(call: Call) -> Document:
-    """A one-off invoice of the customer's pending items."""
-    customer = call.params.get("customer")
-    if customer is None:
-        raise bad_parameter("Missing required param: customer.", "customer", "parameter_missing")
-    call.store.get("customer", customer, param="customer")
-    lines: list[Document] = []
-    if call.params.get("pending_invoice_items_behavior", "exclude") == "include":
-        lines = take_pending(call.store, customer, None)
-    invoice = draft(
-        call.store, call.now, customer=customer, subscription=None, reason="manual",
-        period=(call.seconds, call.seconds), lines=lines, currency=call.params.get("currency", "usd"),
-        auto_advance=call.params.get("auto_advance", False),
-    )  # fmt: skip
-    merge_metadata(invoice, call.params)
-    return show(call.store, call.store.save(invoice))
-
-
-def take_pending(store: Store, customer: str, subscription: str | None) -> list[Document]:
-    """Lines of the pending items of a customer (and subscription), which are no longer pending then."""
-    lines = []
-    for item in store.every(PENDING, owner=customer):
-        if item["taken"] or (subscription is not None and item["line"]["subscription"] != subscription):
-            continue
-        store.save({**item, "taken": True})
-        lines.append(item["line"])
-    return lines
-
-
-def _create_item(call: Call) -> Document:
-    params = call.params
-    if params.get("customer") is None:
-        raise bad_parameter("Missing required param: customer.", "customer", "parameter_missing")
-    call.store.get("customer", params["customer"], param="customer")
-    price = call.store.get("price", params.get("pricing", {}).get("price", ""), param="pricing[price]")
-    quantity = params.get("quantity", 1)
-    period = params.get("period", {"start": call.seconds, "end": call.seconds})
-    item_id = new_id("ii")
-    parent = {
-        "type": "invoice_item_details",
-        "invoice_item_details": {"invoice_item": item_id, "proration": False},
-    }
-    line = _line(price, quantity, cents(price, quantity), (period["start"], period["end"]), None, parent)
-    line |= {"description": params.get("description"), "metadata": params.get("metadata") or {}}
-    invoice = params.get("invoice")
-    if invoice is not None:
-        if call.store.get(INVOICE, invoice, param="invoice")["status"] != "draft":
-            raise bad_parameter("The invoice is already finalized.", "invoice", "invoice_not_editable")
-        call.store.add(LINE, {**line, "invoice": invoice}, owner=invoice)
-    item = {"id": item_id, "line": line, "taken": invoice is not None}
-    call.store.add(PENDING, item, owner=params["customer"])
-    shown = (
-        "amount",
-        "currency",
-        "description",
-        "metadata",
-        "period",
-        "pricing",
-        "quantity",
-        "quantity_decimal",
-    )
-    return {
-        "id": item_id,
-        "object": "invoiceitem",
-        "customer": params["customer"],
-        "date": call.seconds,
-        "discountable": True,
-        "invoice": invoice,
-        "livemode": False,
-        "parent": None,
-        "proration": False,
-        **{name: line[name] for name in shown},
-    }
-
-
-OPERATIONS: Final = (
-    Operation(
-        "POST", "/v1/invoices", sdk.InvoiceCreateParams, _create,
-        names("customer currency auto_advance metadata pending_invoice_items_behavior description"),
-    ),
-    Operation("GET", "/v1/invoices", sdk.InvoiceListParams, _list, names(
-        "customer status subscription created limit starting_after ending_before"
-    )),
-    Operation("GET", "/v1/invoices/{id}", sdk.InvoiceRetrieveParams, _retrieve),
-    Operation(
-        "POST", "/v1/invoices/{id}", sdk.InvoiceUpdateParams, _update,
-        names("auto_advance automatically_finalizes_at metadata"),
-    ),
-    Operation("GET", "/v1/invoices/{id}/lines", sdk.InvoiceLineItemListParams, _lines),
-    Operation(
-        "POST", "/v1/invoices/{id}/finalize", sdk.InvoiceFinalizeInvoiceParams, _finalize,
-        names("auto_advance"),
-    ),
-    Operation(
-        "POST", "/v1/invoiceitems", sdk.InvoiceItemCreateParams, _create_item,
-        names("customer pricing quantity period description metadata invoice"),
-    ),
-)  # fmt: skip

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from sandbox.stripe.calls import Call, names
 from sandbox.stripe.errors import bad_parameter, missing_object
-from sandbox.stripe.invoices import PENDING, make_line
+from sandbox.stripe.invoice_items import add_pending
+from sandbox.stripe.invoices import make_line
 from sandbox.stripe.periods import cents, cycle_start, share
 from sandbox.stripe.store import Document, Store, merge_metadata
 from sandbox.stripe.wire import new_id
@@ -179,9 +180,9 @@ def _prorate(call: Call, subscription: Document, item: Document, earlier: int, *
         if not quantity:
             continue
         amount = sign * part_amount(subscription, item, quantity, rest)
-        line = make_line(item, rest.start, rest.end, quantity=quantity, amount=amount, proration=True)
-        pending = {"id": new_id("ii"), "line": line, "taken": False}
-        call.store.add(PENDING, pending, owner=subscription["customer"])
+        item_id = new_id("ii")
+        line = make_line(item, rest.start, rest.end, quantity=quantity, amount=amount, invoice_item=item_id)
+        add_pending(call.store, call.seconds, subscription["customer"], item_id, line)
 
 
 def part_amount(subscription: Document, item: Document, quantity: int, part: Period) -> int:

@@ -51,10 +51,10 @@ def _invoice(
     store: Store, invoice: Document, prices: dict[str, Document], meters: dict[str, Document]
 ) -> dict[str, Any]:
     def line_of(line: Document) -> dict[str, Any]:
-        price = prices[line["pricing"]["price_details"]["price"]]
-        meter = (price["recurring"] or {}).get("meter")
+        price = prices[line["pricing"]["price_details"]["price"]] if line["pricing"] else None
+        meter = (price["recurring"] or {}).get("meter") if price else None
         return {
-            "price": price["id"],
+            "price": price["id"] if price else None,
             "meter": meters[meter]["event_name"] if meter else None,
             "quantity": str(line["quantity"]),
             "amount": str(line["amount"]),

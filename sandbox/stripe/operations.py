@@ -7,12 +7,16 @@ from typing import Final
 
 from sandbox.stripe import (
     catalog,
+    checkout,
     customers,
     endpoints,
     events,
+    invoice_items,
+    invoice_operations,
     invoices,
     meter_events,
     meters,
+    standing,
     subscription_items,
     subscriptions,
     summaries,
@@ -29,7 +33,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *catalog.OPERATIONS,
     *subscriptions.OPERATIONS,
     *subscription_items.OPERATIONS,
-    *invoices.OPERATIONS,
+    *checkout.OPERATIONS,
+    *invoice_operations.OPERATIONS,
+    *invoice_items.OPERATIONS,
     *events.OPERATIONS,
     *endpoints.OPERATIONS,
 )
@@ -51,6 +57,7 @@ def finders(store: Store) -> Mapping[str, Find]:
         "prod": lambda one: store.get("product", one),
         "price": lambda one: store.get("price", one),
         "mtr": lambda one: store.get(meters.METER, one),
-        "sub": lambda one: subscriptions.show(store.get(subscriptions.SUBSCRIPTION, one)),
+        "sub": lambda one: standing.show(store.get(standing.SUBSCRIPTION, one)),
+        "cs": lambda one: checkout.show(store.get(checkout.SESSION, one)),
         "in": lambda one: invoices.show(store, store.get(invoices.INVOICE, one)),
     }

@@ -7,14 +7,24 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from sandbox.stripe import deliveries, reports
-from sandbox.stripe.invoices import finalize_or_wait, next_finalization
+from sandbox.stripe import checkout, collection, deliveries, reports, subscriptions
+from sandbox.stripe.collection import finalize_or_wait
+from sandbox.stripe.invoices import next_finalization
 from sandbox.stripe.store import Store
 from sandbox.stripe.subscriptions import end_period, next_period_end
+from sandbox.stripe.timers import Timer, next_timer, set_timer
 from sandbox.stripe.usage import SECOND, micros, moment
 
 _MOST_AT_ONCE: Final = 1_000_000
 """More effects than any sandbox has: a schedule that does not come to an end is a mistake of this package."""
+
+_ON_TIME: Final[dict[str, Callable[[Store, int, str], None]]] = {
+    collection.RETRY: collection.retry,
+    collection.EXPIRY: collection.expire_incomplete,
+    checkout.EXPIRY: checkout.expire_at,
+    subscriptions.TRIAL_WARNING: subscriptions.warn_of_trial_end,
+}
+"""What a timer of each kind does: given the account, the moment and the object's id."""
 
 _Effect = tuple[int, Callable[[], object]]
 
@@ -55,7 +65,7 @@ class Schedule:
 
 
 def _next(store: Store) -> _Effect | None:
-    """The next effect. Of effects at one moment: sums first, then ends of periods, then final invoices."""
+    """The next effect. At one moment: sums, ends of periods, final invoices, timers, in this order."""
     effects: list[_Effect] = []
     summed = reports.next_due(store)
     if summed is not None:
@@ -68,4 +78,12 @@ def _next(store: Store) -> _Effect | None:
     if finalizing is not None:
         when, invoice = finalizing
         effects.append((when * SECOND, partial(finalize_or_wait, store, when, invoice)))
+    timer = next_timer(store)
+    if timer is not None:
+        effects.append((timer.due * SECOND, partial(_ring, store, timer)))
     return min(effects, key=lambda effect: effect[0], default=None)
+
+
+def _ring(store: Store, timer: Timer) -> None:
+    set_timer(store, timer.kind, timer.object_id, None)
+    _ON_TIME[timer.kind](store, timer.due, timer.object_id)

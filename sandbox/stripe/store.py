@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS objects (
 CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (kind, owner, seq);
 CREATE INDEX IF NOT EXISTS subscriptions_by_end
   ON objects (json_extract(document, '$.items[0].current_period_end'))
-  WHERE kind = 'subscription' AND json_extract(document, '$.status') = 'active';
+  WHERE kind = 'subscription'
+  AND json_extract(document, '$.status') IN ('active', 'trialing', 'past_due', 'unpaid');
 CREATE INDEX IF NOT EXISTS invoices_by_finalization
   ON objects (json_extract(document, '$.automatically_finalizes_at'))
   WHERE kind = 'invoice' AND json_extract(document, '$.auto_advance') = 1;
@@ -52,6 +53,10 @@ CREATE INDEX IF NOT EXISTS deliveries_by_time ON deliveries (state, due_at);
 CREATE INDEX IF NOT EXISTS deliveries_by_object ON deliveries (object, type);
 CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS sessions (token TEXT PRIMARY KEY, expires_at INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS timers (
+  kind TEXT NOT NULL, object TEXT NOT NULL, due_at INTEGER NOT NULL, PRIMARY KEY (kind, object)
+);
+CREATE INDEX IF NOT EXISTS timers_by_time ON timers (due_at);
 """
 """Moments are whole microseconds since the epoch."""
 

@@ -9,8 +9,9 @@ from stripe import params as sdk
 from sandbox.stripe.calls import Call, Operation, names, page
 from sandbox.stripe.errors import missing_object
 from sandbox.stripe.items import apply_item, is_prorated, item_of, remove_item
+from sandbox.stripe.standing import SUBSCRIPTION, running
 from sandbox.stripe.store import Document
-from sandbox.stripe.subscriptions import SUBSCRIPTION, keep_changes, running
+from sandbox.stripe.subscriptions import keep_changes
 
 
 def _owning(call: Call, item_id: str) -> Document:
@@ -30,14 +31,14 @@ def _list(call: Call) -> Document:
 
 
 def _create(call: Call) -> Document:
-    subscription = running(call, call.params["subscription"], "subscription")
+    subscription = running(call.store, call.params["subscription"], "subscription")
     item = apply_item(call, subscription, call.params, prorated=is_prorated(call.params))
     keep_changes(call, subscription)
     return item
 
 
 def _update(call: Call) -> Document:
-    subscription = running(call, _owning(call, call.id)["id"])
+    subscription = running(call.store, _owning(call, call.id)["id"])
     given = {**call.params, "id": call.id}
     item = apply_item(call, subscription, given, prorated=is_prorated(call.params))
     keep_changes(call, subscription)
@@ -45,7 +46,7 @@ def _update(call: Call) -> Document:
 
 
 def _delete(call: Call) -> Document:
-    subscription = running(call, _owning(call, call.id)["id"])
+    subscription = running(call.store, _owning(call, call.id)["id"])
     item = item_of(subscription, call.id)
     remove_item(call, subscription, item, prorated=is_prorated(call.params))
     keep_changes(call, subscription)

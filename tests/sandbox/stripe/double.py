@@ -42,6 +42,10 @@ class Double:
         answer.raise_for_status()
         return answer.json()
 
+    def pays(self, customer: str, outcome: str) -> None:
+        """Decide what comes of a customer's payments: ``works``, ``declines`` or ``missing``."""
+        self.post(f"/_sandbox/customers/{customer}/payment", {"outcome": outcome})
+
     def get(self, path: str) -> Any:
         """One of the sandbox's own paths."""
         answer = self.http.get(f"{self.url}{path}")
@@ -178,6 +182,15 @@ def open_shop(client: stripe.StripeClient) -> Shop:
     ]  # fmt: skip
     made = client.v1.subscriptions.create({"customer": customer, "items": items})
     return Shop(customer, tokens, cost, flat, seat, by_tokens, by_cost, made.id)
+
+
+def subscribe(
+    client: stripe.StripeClient, price: str, customer: str | None = None, **params: Any
+) -> stripe.Subscription:
+    """A subscription to one price, of a new customer unless one is named."""
+    customer = customer or client.v1.customers.create({"name": "someone"}).id
+    given: Any = {"customer": customer, "items": [{"price": price}], **params}
+    return client.v1.subscriptions.create(given)
 
 
 def use(

@@ -17,7 +17,7 @@ from tests.sandbox.stripe.double import START, Double, Shop, use
 
 _NOT_CARRIED_OUT = {
     "invoice": {
-        "attempt_count", "attempted", "automatic_tax", "default_tax_rates", "discounts", "issuer",
+        "automatic_tax", "default_tax_rates", "discounts", "issuer",
         "payment_settings", "post_payment_credit_notes_amount", "pre_payment_credit_notes_amount",
         "amount_overpaid", "amount_shipping",
     },

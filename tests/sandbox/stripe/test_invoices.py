@@ -155,8 +155,10 @@ def test_a_draft_without_auto_advance_waits_for_somebody(
     assert client.v1.invoices.retrieve(draft.id).status == "draft"
 
     final = client.v1.invoices.finalize_invoice(draft.id)
+    double.advance(days=20)
 
-    assert (final.status, final.number) == ("paid", "SANDBOX-0002")
+    assert (final.status, final.number) == ("open", "SANDBOX-0002")
+    assert client.v1.invoices.pay(draft.id).status == "paid"
 
 
 def test_a_final_invoice_is_frozen(client: stripe.StripeClient, shop: Shop, double: Double) -> None:
@@ -212,7 +214,8 @@ def test_a_one_off_invoice_charges_what_is_put_on_it(client: stripe.StripeClient
 
     final = client.v1.invoices.finalize_invoice(draft.id)
 
-    assert (final.billing_reason, final.total, final.status) == ("manual", 10_000, "paid")
+    assert (final.billing_reason, final.total, final.status) == ("manual", 10_000, "open")
+    assert client.v1.invoices.pay(draft.id).status == "paid"
 
 
 def test_rounding_is_half_up_once_a_line(client: stripe.StripeClient, double: Double) -> None:

@@ -88,10 +88,10 @@ def test_a_known_parameter_that_the_sandbox_does_not_carry_out_is_refused_not_ig
     client: stripe.StripeClient, shop: Shop
 ) -> None:
     params: Any = {
-        "customer": shop.customer, "items": [{"price": shop.flat_price}], "trial_period_days": 30,
+        "customer": shop.customer, "items": [{"price": shop.flat_price}], "days_until_due": 30,
     }  # fmt: skip
 
-    with pytest.raises(stripe.InvalidRequestError, match="does not carry out `trial_period_days`"):
+    with pytest.raises(stripe.InvalidRequestError, match="does not carry out `days_until_due`"):
         client.v1.subscriptions.create(params)
 
 

@@ -312,6 +312,7 @@ def test_a_period_tells_its_story_in_events(
 
     assert sorted(hook.types) == [
         "customer.subscription.updated", "invoice.created", "invoice.finalized", "invoice.paid",
+        "invoice.payment_succeeded",
     ]  # fmt: skip
 
 
