@@ -15,6 +15,7 @@ import pytest
 from google.cloud import bigquery
 
 from tallygate.appdb.faults import arm, armed, faults_path
+from tallygate.clock import OffsetFileClock
 from tallygate.metering import warehouse
 from tests.faults.oracle import Books, Class
 from tests.faults.process import LEASE, Fate, Function, Killed
@@ -33,14 +34,12 @@ from tests.faults.script import (
     Trouble,
 )
 from tests.functions.deployed import environment
-from tests.sandbox.stripe.double import Host
+from tests.sandbox.stripe.double import Host, use
 from tests.support.host import Host as ServerHost
 from tests.support.stage import APP_DATABASE, Stage, stage
 
 STDOUT: Final = "usage_raw.run_googleapis_com_stdout"
 _ROWS_AT_ONCE: Final = 400
-_OVERLAP_SECONDS: Final = 0.4
-"""For how long, in real time, a statement waits for another one to share its snapshot."""
 _OUTLIVES_SECONDS: Final = 0.2
 """How long a job goes on, in real time, after its client has died."""
 _LOOK_SECONDS: Final = 0.02
@@ -94,6 +93,7 @@ def play(script: Script, folder: Path, on: Hosts) -> Played:
     ):
         for name, value in environment(here).items():
             patch.setenv(name, value)
+        patch.setattr(OffsetFileClock, "now", lambda _: here.now)  # the functions' time stands as ours does
         _compress_waits(patch)
         return _Month(script, here).play()
 
@@ -117,8 +117,10 @@ class _Month:
 
     def play(self) -> Played:
         self._open()
-        for run in self._script.runs:
+        for number, run in enumerate(self._script.runs):
             self._here.advance(seconds=(run.at - self._here.now).total_seconds())
+            if number == 0 and self._script.foreign:
+                self._send_foreign()
             self._deliver(run)
             self._run(run)
         self._here.advance(seconds=(NEXT_PERIOD_END + _AFTERWARDS - self._here.now).total_seconds())
@@ -128,7 +130,7 @@ class _Month:
         return self._played
 
     def _start(self) -> Function:
-        return Function("usage_reporter", self._here.clock)
+        return Function("usage_reporter")
 
     # --- before ------------------------------------------------------------------------------
 
@@ -179,6 +181,17 @@ class _Month:
             "valid_to": None if span.end is None else _text(span.end),
             "known_at": _text(span.known_at),
         }
+
+    def _send_foreign(self) -> None:
+        """Let someone else take identifiers of this ledger, which has to be named for that."""
+        self._process.post({"depth": "recent"})
+        (epoch,) = self._here.rows("ledger.ledger_epochs")
+        stranger = self._here.customer("stranger")
+        for bucket in self._script.foreign:
+            seconds = int(bucket.hour.timestamp())
+            identifier = f"u1:{epoch['ledger_epoch']}:{bucket.tenant_id}:{bucket.meter}:{seconds}:1"
+            use(self._here.stripe.client(), stranger, 7, identifier, PERIOD_START, meter=bucket.meter)
+        self._customers["stranger"] = stranger
 
     # --- lines -------------------------------------------------------------------------------
 
@@ -239,9 +252,13 @@ class _Month:
                     seconds=_OUTLIVES_SECONDS,
                 )
                 return Fate(name=prefix, answered=True)
+            case "killed_while_sending":
+                return Fate(name="sink", answered=True)
             case "snapshot_overlap":
                 here.warehouse_fault(
-                    "snapshot_overlap", match={"table": "ledger.meter_deltas"}, seconds=_OVERLAP_SECONDS
+                    "snapshot_overlap",
+                    match={"table": "ledger.meter_deltas"},
+                    seconds=trouble.overlap_seconds,
                 )
             case "warehouse_500":
                 here.warehouse_fault("error_500", rate=min(trouble.rate, 0.6), seed=trouble.seed)
@@ -324,6 +341,8 @@ class _Month:
         books = self._played.books
         tenants = {customer: tenant for tenant, customer in self._customers.items()}
         for event in self._here.events():
+            if event["customer"] == self._customers.get("stranger"):
+                continue
             tenant, meter, hour = _bucket_of(event["identifier"])
             if tenants[event["customer"]] != tenant or event["meter"] != meter:
                 self._played.unsettled.append(f"{event['identifier']} was billed to {event['customer']}")
@@ -333,8 +352,8 @@ class _Month:
             if row["disposition"] != "billable":
                 class_: Class = row["disposition"]
                 books.buckets[*bucket, class_] += row["value"]
-            elif row["delivery"] == "parked":
-                books.buckets[*bucket, "parked"] += row["value"]
+            elif row["delivery"] in ("parked", "rejected"):
+                books.buckets[*bucket, row["delivery"]] += row["value"]
             elif row["delivery"] not in ("sent", "confirmed"):
                 self._played.unsettled.append(
                     f"{row['identifier']} is {row['delivery']} ({row['delivery_reason']})"

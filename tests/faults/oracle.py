@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from tests.faults.script import COST, TOKENS, Account, Request, Script, Span
+from tests.faults.script import COST, TOKENS, Account, Foreign, Request, Script, Span
 
-Class = Literal["billed", "included", "waived", "parked"]
+Class = Literal["billed", "included", "waived", "parked", "rejected"]
+"""rejected: refused for good, and someone is paged: here, because the identifier was another's."""
 Bucket = tuple[str, str, datetime, Class]
 """Tenant, meter, hour of usage, and where it ends."""
 
@@ -41,7 +42,10 @@ def expected(script: Script) -> Books:
         hour = request.ended_at.replace(minute=0, second=0, microsecond=0)
         for meter, value in {**request.tokens, COST: request.nano_usd}.items():
             if value:
-                books.buckets[request.tenant_id, meter, hour, _class_of(request, span, meter)] += value
+                class_ = _class_of(request, span, meter)
+                if class_ == "billed" and Foreign(request.tenant_id, meter, hour) in script.foreign:
+                    class_ = "rejected"
+                books.buckets[request.tenant_id, meter, hour, class_] += value
     return books
 
 

@@ -18,7 +18,6 @@ from typing import Any, Final, TypeVar
 from functions_framework import create_app
 from requests.adapters import HTTPAdapter
 
-from tallygate.clock import Clock
 from tallygate.metering.report import Reporter
 from tallygate.metering.send import SendPolicy
 from tallygate.metering.sinks import Answer, MeterEvent, UsageSink
@@ -94,11 +93,10 @@ class Life:
 class Function:
     """One process of a function. Make a new one when it has died."""
 
-    def __init__(self, target: str, clock: Clock) -> None:
+    def __init__(self, target: str) -> None:
         self.life = Life()
         self._app = create_app(target, str(SOURCE))
         module: Any = sys.modules["main"]
-        module.SETTINGS = replace(module.SETTINGS, clock=clock)
         module.Reporter = self._reporter
         self._made: list[Reporter] = []
 

@@ -84,6 +84,8 @@ class Trouble:
     """It dies when the call has had its effect, and not before."""
     rate: float = 0.0
     seed: int = 0
+    overlap_seconds: float = 0.4
+    """For how long, in real time, a statement waits for another one to share its snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,15 @@ class Outage:
 
     start: datetime
     end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """An hour of a tenant's meter whose first identifier someone else has sent before."""
+
+    tenant_id: str
+    meter: str
+    hour: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +139,14 @@ class Script:
     outages: tuple[Outage, ...]
     late_visible: Mapping[datetime, float] = field(default_factory=dict)
     """Runs before which the newest rows are durable but not visible yet, and for how many seconds."""
+    foreign: frozenset[Foreign] = frozenset()
 
 
 STRIPE_FAULTS: Final = (
     "commit_then_drop", "commit_then_500", "error_500", "rate_limit_429", "conflict_409",
 )  # fmt: skip
 WAREHOUSE_FAULTS: Final = ("warehouse_500", "warehouse_500_after")
-DEATHS: Final = ("killed", "killed_while_sealing")
+DEATHS: Final = ("killed", "killed_while_sealing", "killed_while_sending")
 OVERLAPS: Final = ("halted", "snapshot_overlap")
 TROUBLES: Final = (
     *STRIPE_FAULTS,
@@ -171,13 +183,13 @@ def _accounts(draw: random.Random) -> Iterator[Account]:
         ("gap", "tokens", (INPUT, OUTPUT)),
         ("twofold", "tokens", (*TOKENS, OUTPUT)),
     ):
-        yield Account(tenant_id, _both_periods(tenant_id, basis, items))  # type: ignore[arg-type]
-    yield Account("nobody", _both_periods("nobody", "cost", (), has_customer=False))
+        yield Account(tenant_id, both_periods(tenant_id, basis, items))  # type: ignore[arg-type]
+    yield Account("nobody", both_periods("nobody", "cost", (), has_customer=False))
     begins = _moment(draw, PERIOD_START + timedelta(days=4), PERIOD_START + timedelta(days=12))
-    yield Account("newcomer", _both_periods("newcomer", "tokens", TOKENS, begins=begins))
+    yield Account("newcomer", both_periods("newcomer", "tokens", TOKENS, begins=begins))
 
 
-def _both_periods(
+def both_periods(
     tenant_id: str,
     basis: Basis,
     items: tuple[str, ...],
@@ -185,6 +197,8 @@ def _both_periods(
     has_customer: bool = True,
     begins: datetime = PERIOD_START,
 ) -> tuple[Span, ...]:
+    """One span for each period, known from the start."""
+
     def span(number: int, start: datetime, end: datetime | None, period: tuple[datetime, datetime]) -> Span:
         return Span(f"seg-{tenant_id}-{number}", basis, has_customer, items, start, end, period, PERIOD_START)
 

@@ -19,9 +19,9 @@ class Verdict:
 
     seed: int
     doubled: int
-    """Units on bills or in the ledger beyond what was used."""
+    """Units in the books, or on invoices, beyond what was used."""
     lost: int
-    """Units used that are nowhere."""
+    """Units used that are nowhere, or that should be on an invoice and are not."""
     parked: int
     unrecorded: int
     """Requests."""
@@ -51,8 +51,8 @@ def judge(script: Script, played: Played) -> Verdict:
     invoiced_twice, not_invoiced = _invoices(wanted, played.invoiced)
     return Verdict(
         seed=script.seed,
-        doubled=doubled + invoiced_twice,
-        lost=lost + not_invoiced,
+        doubled=max(doubled, invoiced_twice),
+        lost=max(lost, not_invoiced),
         parked=found.total("parked"),
         unrecorded=len(found.unrecorded),
         problems=tuple(_problems(wanted, played)),
