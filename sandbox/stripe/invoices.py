@@ -124,6 +124,8 @@ def draft(
         "next_payment_attempt": None,
         "number": None,
         "parent": parent if subscription else None,
+        "post_payment_credit_notes_amount": 0,
+        "pre_payment_credit_notes_amount": 0,
         "period_start": period[0],
         "period_end": period[1],
         "status": "draft",
@@ -176,7 +178,7 @@ def show(store: Store, invoice: Document) -> Document:
     """An invoice as the API shows it: with lines and sums."""
     lines = lines_of(store, invoice)
     total = sum(line["amount"] for line in lines)
-    due = max(total, 0)
+    due = max(total - invoice["pre_payment_credit_notes_amount"], 0)
     paid = due if invoice["status"] == "paid" else 0
     url = f"/v1/invoices/{invoice['id']}/lines"
     return {

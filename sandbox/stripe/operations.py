@@ -8,6 +8,7 @@ from typing import Final
 from sandbox.stripe import (
     catalog,
     checkout,
+    credit_notes,
     customers,
     endpoints,
     events,
@@ -16,14 +17,17 @@ from sandbox.stripe import (
     invoices,
     meter_events,
     meters,
+    phases,
+    portal,
     standing,
     subscription_items,
+    subscription_schedules,
     subscriptions,
     summaries,
 )
 from sandbox.stripe.calls import Operation
 from sandbox.stripe.expand import Find
-from sandbox.stripe.store import Store
+from sandbox.stripe.store import Document, Store
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *meters.OPERATIONS,
@@ -33,9 +37,12 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *catalog.OPERATIONS,
     *subscriptions.OPERATIONS,
     *subscription_items.OPERATIONS,
+    *subscription_schedules.OPERATIONS,
     *checkout.OPERATIONS,
+    *portal.OPERATIONS,
     *invoice_operations.OPERATIONS,
     *invoice_items.OPERATIONS,
+    *credit_notes.OPERATIONS,
     *events.OPERATIONS,
     *endpoints.OPERATIONS,
 )
@@ -57,7 +64,14 @@ def finders(store: Store) -> Mapping[str, Find]:
         "prod": lambda one: store.get("product", one),
         "price": lambda one: store.get("price", one),
         "mtr": lambda one: store.get(meters.METER, one),
-        "sub": lambda one: standing.show(store.get(standing.SUBSCRIPTION, one)),
+        "sub": lambda one: _subscription_or_schedule(store, one),
         "cs": lambda one: checkout.show(store.get(checkout.SESSION, one)),
         "in": lambda one: invoices.show(store, store.get(invoices.INVOICE, one)),
     }
+
+
+def _subscription_or_schedule(store: Store, object_id: str) -> Document:
+    """Schedules have ids that begin like those of subscriptions: ``sub_sched_…``."""
+    if object_id.startswith("sub_sched_"):
+        return store.get(phases.SCHEDULE, object_id)
+    return standing.show(store.get(standing.SUBSCRIPTION, object_id))

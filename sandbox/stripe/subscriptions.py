@@ -31,6 +31,7 @@ from sandbox.stripe.items import (
 )
 from sandbox.stripe.payments import MISSING, outcome_of
 from sandbox.stripe.periods import next_boundary
+from sandbox.stripe.phases import take_turn, turn_of
 from sandbox.stripe.standing import ENDED, SUBSCRIPTION, announce_status, change_status, running, show
 from sandbox.stripe.store import Document, Store, merge_metadata
 from sandbox.stripe.timers import set_timer
@@ -186,7 +187,8 @@ def end_period(store: Store, subscription: Document, end: int) -> None:
     What was used in a trial is not charged.
     """
     now, trial = at(end), subscription["status"] == "trialing"
-    leaving = subscription["cancel_at_period_end"]
+    turn = turn_of(store, subscription, end)
+    leaving = subscription["cancel_at_period_end"] or (turn is not None and turn.cancels)
     if trial and not leaving and outcome_of(store, subscription["customer"]) == MISSING:
         behavior = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
         if behavior == "pause":
@@ -199,6 +201,8 @@ def end_period(store: Store, subscription: Document, end: int) -> None:
     lines = _behind(store, subscription, end)
     if trial:
         lines = []
+    if turn is not None:
+        take_turn(store, subscription, turn, Period(end, following))
     if not leaving:
         lines += _ahead(subscription["items"], end, following)
     lines += take_pending(store, subscription["customer"], subscription["id"])

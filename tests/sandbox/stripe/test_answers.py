@@ -18,7 +18,7 @@ from tests.sandbox.stripe.double import START, Double, Shop, use
 _NOT_CARRIED_OUT = {
     "invoice": {
         "automatic_tax", "default_tax_rates", "discounts", "issuer",
-        "payment_settings", "post_payment_credit_notes_amount", "pre_payment_credit_notes_amount",
+        "payment_settings",
         "amount_overpaid", "amount_shipping",
     },
     "subscription": {"automatic_tax", "discounts", "invoice_settings"},
@@ -61,6 +61,13 @@ def answers(client: stripe.StripeClient, shop: Shop, double: Double) -> dict[str
         "name": "n", "type": "webhook_endpoint", "event_payload": "thin", "enabled_events": ["*"],
         "webhook_endpoint": {"url": "http://127.0.0.1:9/"},
     }  # fmt: skip
+    checkout: Any = {
+        "mode": "subscription", "success_url": "http://127.0.0.1:9/",
+        "line_items": [{"price": shop.flat_price, "quantity": 1}],
+    }  # fmt: skip
+    configuration = client.v1.billing_portal.configurations.create(
+        {"features": {"invoice_history": {"enabled": True}}}
+    )
     objects: list[Any] = [
         client.v1.billing.meters.retrieve(shop.tokens),
         client.v1.billing.meter_events.create(event_params),
@@ -81,6 +88,13 @@ def answers(client: stripe.StripeClient, shop: Shop, double: Double) -> dict[str
         invoice.lines.data[0],
         client.v1.invoice_items.create(
             {"customer": shop.customer, "pricing": {"price": shop.flat_price}, "quantity": 1}
+        ),
+        client.v1.checkout.sessions.create(checkout),
+        client.v1.subscription_schedules.create({"from_subscription": shop.subscription}),
+        client.v1.credit_notes.create({"invoice": invoice.id, "amount": 1, "out_of_band_amount": 1}),
+        configuration,
+        client.v1.billing_portal.sessions.create(
+            {"customer": shop.customer, "configuration": configuration.id}
         ),
         client.v1.events.list().data[0],
         client.v2.core.events.list().data[0],

@@ -13,7 +13,8 @@ from tests.sandbox.stripe.double import Double, Shop
 
 _WORDS = """
 event_name identifier timestamp payload stripe_customer_id value customer items price quantity metadata expand
-limit starting_after created gte recurring interval usage_type meter 0 1 -1 id
+limit starting_after created gte recurring interval usage_type meter 0 1 -1 id amount currency invoice mode
+line_items success_url subscription_data trial_period_days trial_end from_subscription features lines type
 """
 _NAMES = st.sampled_from(_WORDS.split())
 _SCALARS = st.one_of(
@@ -37,7 +38,8 @@ _FIELDS = st.lists(
 _PATHS = [
     "/v1/billing/meter_events", "/v1/billing/meters", "/v1/billing/meter_event_adjustments", "/v1/customers",
     "/v1/products", "/v1/prices", "/v1/subscriptions", "/v1/subscription_items", "/v1/invoices",
-    "/v1/invoiceitems", "/v1/webhook_endpoints",
+    "/v1/invoiceitems", "/v1/webhook_endpoints", "/v1/checkout/sessions", "/v1/subscription_schedules",
+    "/v1/credit_notes", "/v1/billing_portal/configurations", "/v1/billing_portal/sessions",
 ]  # fmt: skip
 
 

@@ -1,0 +1,86 @@
+"""What a subscription's schedule does at the end of a billing period: its next phase begins, or it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sandbox.stripe.announcements import announce
+from sandbox.stripe.items import Period, is_metered, make_item
+from sandbox.stripe.store import Document, Store
+from sandbox.stripe.wire import at
+
+SCHEDULE: Final = "subscription_schedule"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What is due for a schedule at one moment."""
+
+    schedule: Document
+    phase: Document | None
+    """The phase that begins; None: the last one has ended."""
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the subscription ends with the schedule."""
+        return self.phase is None and bool(self.schedule["end_behavior"] == "cancel")
+
+
+def turn_of(store: Store, subscription: Document, end: int) -> Turn | None:
+    """What the subscription's schedule wants at the end of a period, if anything."""
+    schedule = subscription["schedule"] and store.find(SCHEDULE, subscription["schedule"])
+    if not schedule or schedule["status"] != "active":
+        return None
+    for phase in schedule["phases"]:
+        if phase["start_date"] == end:
+            return Turn(schedule, phase)
+    return Turn(schedule, None) if schedule["phases"][-1]["end_date"] == end else None
+
+
+def take_turn(store: Store, subscription: Document, turn: Turn, period: Period) -> None:
+    """Carry it out on the subscription, in memory; the schedule is saved and told of."""
+    schedule, phase = turn.schedule, turn.phase
+    if phase is None:
+        finish(store, subscription, schedule, period.start)
+        return
+    subscription["items"] = [_item(store, subscription, wanted, period) for wanted in phase["items"]]
+    schedule["current_phase"] = {"start_date": phase["start_date"], "end_date": phase["end_date"]}
+    store.save(schedule)
+    announce(store, at(period.start), "subscription_schedule.updated", schedule)
+
+
+def _item(store: Store, subscription: Document, wanted: Mapping[str, Any], period: Period) -> Document:
+    """The item that has the price already, with the phase's quantity, or a new one."""
+    for item in subscription["items"]:
+        if item["price"]["id"] == wanted["price"]:
+            quantity = {} if is_metered(item) else {"quantity": wanted.get("quantity", 1)}
+            kept: Document = {**item, **quantity}
+            return kept
+    given = {name: wanted[name] for name in ("price", "quantity") if wanted.get(name) is not None}
+    return make_item(store, subscription["id"], given, created=period.start, period=period)
+
+
+def finish(store: Store, subscription: Document, schedule: Document, seconds: int) -> None:
+    """End a schedule at its end: the subscription goes on without it, or ends as well."""
+    if schedule["end_behavior"] == "cancel":
+        schedule |= {"status": "completed", "completed_at": seconds, "current_phase": None}
+        store.save(schedule)
+        announce(store, at(seconds), "subscription_schedule.completed", schedule)
+        return
+    release(store, subscription, schedule, seconds)
+
+
+def release(store: Store, subscription: Document, schedule: Document, seconds: int) -> None:
+    """Let a subscription go on without its schedule; the subscription is changed in memory only."""
+    schedule |= {
+        "status": "released",
+        "released_at": seconds,
+        "released_subscription": subscription["id"],
+        "subscription": None,
+        "current_phase": None,
+    }
+    subscription["schedule"] = None
+    store.save(schedule)
+    announce(store, at(seconds), "subscription_schedule.released", schedule)
