@@ -96,7 +96,8 @@ def _seed(layout: Layout, parts: Mapping[str, Part]) -> list[dict[str, Any]]:
     seeding = Part("seed", 0, (), "", environment={})
     done = subprocess.run(
         [sys.executable, "-m", "sandbox.seed", "--root", str(layout.root),
-         "--stripe", parts["stripe"].url, "--bigquery", parts["bigquery"].url],
+         "--stripe", parts["stripe"].url, "--bigquery", parts["bigquery"].url,
+         "--webhook", parts["stripe_webhook"].url, "--sync", parts["stripe_sync"].url],
         env=child_environment(seeding), cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
@@ -111,7 +112,7 @@ def _state(
     return {
         "proxy_url": parts["edge"].url,
         "proxy_urls": [part.url for name, part in parts.items() if name.startswith("proxy-")],
-        "webhook_url": None,
+        "webhook_url": parts["stripe_webhook"].url,
         "stripe_url": parts["stripe"].url,
         "provider_url": parts["provider"].url,
         "bigquery_url": parts["bigquery"].url,

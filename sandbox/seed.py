@@ -1,20 +1,20 @@
-"""Fills a new sandbox: the warehouse, the plans in Stripe, the tenants with their keys and segments.
+"""Fills a new sandbox: the warehouse, the plans in Stripe, and tenants by way of their subscriptions.
 
-Until subscriptions are followed by events, what ``stripe_sync`` would derive from a subscription is
-written here, once, from the subscription as Stripe answers it.
+What a tenant may use is not written here: Stripe tells of the subscriptions, and the gateway's own functions
+follow.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import uuid
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import httpx
 import stripe
 import typer
 from google.auth.credentials import AnonymousCredentials
@@ -22,135 +22,112 @@ from google.cloud import bigquery
 
 from sandbox.layout import DATASET_LEDGER, DATASET_RAW, PROJECT_ID, STRIPE_API_KEY, Layout
 from sandbox.warehouse import create_warehouse
-from tallygate.appdb.opening import open_database
+from tallygate.appdb import Database, open_database
 from tallygate.catalogue import load_catalogue
-from tallygate.clock import clock_from, rfc3339
+from tallygate.clock import clock_from
 from tallygate.plans import Plan, load_plans
-from tallygate.records import METERS, BillingSegment, SegmentItem
-from tallygate.tenants import Tenant, issue_key, put_tenant
+from tallygate.secrets import STRIPE_WEBHOOK_SECRET
+from tallygate.subscriptions.binding import bind
+from tallygate.subscriptions.events import THIN_EVENTS
+from tallygate.subscriptions.publishing import SEAT, current_prices, publish, wanted_prices
+from tallygate.tenants import Tenant, issue_key, put_tenant, tenant_from
 
 TENANTS: Final = {"aurora": "starter", "borealis": "team", "corvus": "scale"}
 """One tenant per charge basis; the plan of each."""
 SEATS: Final = 3
 
 
+_LOOK_AGAIN_SECONDS: Final = 0.2
+SIGNED_UP_SECONDS: Final = 60
+"""In real time: how long the gateway may take to follow Stripe."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Prices:
-    """Ids of one plan's prices in Stripe."""
+class Addresses:
+    """Where the parts listen that seeding needs."""
 
-    flat: str | None
-    seat: str | None
-    meters: Mapping[str, str]
+    stripe: str
+    webhook: str
+    sync: str
 
 
-def seed(layout: Layout, client: stripe.StripeClient, warehouse: bigquery.Client) -> list[dict[str, Any]]:
+def seed(
+    layout: Layout, addresses: Addresses, client: stripe.StripeClient, warehouse: bigquery.Client
+) -> list[dict[str, Any]]:
     """Make everything; the tenants with their keys, as ``state.json`` lists them."""
     clock = clock_from(f"file:{layout.clock}")
     catalogue = load_catalogue(layout.catalogue, now=clock.now())
-    plans = load_plans(layout.plans, catalogue).plans
+    plans = load_plans(layout.plans, catalogue)
     create_warehouse(warehouse, project=PROJECT_ID, raw=DATASET_RAW, ledger=DATASET_LEDGER)
-    meters = {meter: _make_meter(client, meter) for meter in METERS}
-    prices = {name: _make_prices(client, plan, meters) for name, plan in plans.items()}
+    publish(client, plans, dry_run=False)
+    _connect_webhook(client, layout, addresses.webhook)
+    prices = current_prices(client, plans)
     database = open_database(f"sqlite:{layout.app_database}", project_id=PROJECT_ID)
-    tenants, segments = [], []
+    tenants = []
     for tenant_id, plan_name in TENANTS.items():
-        plan = plans[plan_name]
+        plan = plans.plans[plan_name]
         customer = client.v1.customers.create({"name": tenant_id, "metadata": {"tenant_id": tenant_id}})
-        segment = _subscribe(client, tenant_id, customer.id, plan, prices[plan_name], clock.now())
-        segments.append(segment)
-        put_tenant(database, _tenant(tenant_id, plan, customer.id))
-        database.put("segments", segment.segment_id, _document(segment))
+        put_tenant(database, _tenant(tenant_id, plan))
+        bind(database, tenant_id, customer.id)
+        _subscribe(client, customer.id, plan, prices)
         key = issue_key(database, tenant_id, label="sandbox", now=clock.now())
         tenants.append(
             {"tenant_id": tenant_id, "api_key": key.secret, "stripe_customer": customer.id, "plan": plan_name}
         )
-    _mirror(warehouse, segments)
+    _follow(database, addresses)
     database.close()
     return tenants
 
 
-def _make_meter(client: stripe.StripeClient, meter: str) -> str:
-    made = client.v1.billing.meters.create(
+def _connect_webhook(client: stripe.StripeClient, layout: Layout, url: str) -> None:
+    """Make the event destination; its signing secret goes to where the functions read secrets."""
+    made = client.v2.core.event_destinations.create(
         {
-            "event_name": meter,
-            "display_name": meter,
-            "default_aggregation": {"formula": "sum"},
-            "customer_mapping": {"type": "by_id", "event_payload_key": "stripe_customer_id"},
-            "value_settings": {"event_payload_key": "value"},
+            "name": "tallygate",
+            "type": "webhook_endpoint",
+            "event_payload": "thin",
+            "enabled_events": list(THIN_EVENTS),
+            "webhook_endpoint": {"url": url},
+            "include": ["webhook_endpoint.signing_secret"],
         }
     )
-    return made.id
+    hook = made.webhook_endpoint
+    if hook is None or hook.signing_secret is None:
+        raise RuntimeError("the event destination came without a signing secret")
+    (layout.secrets / STRIPE_WEBHOOK_SECRET).write_text(hook.signing_secret)
 
 
-def _make_prices(client: stripe.StripeClient, plan: Plan, meters: Mapping[str, str]) -> _Prices:
-    product = client.v1.products.create({"name": f"Tallygate {plan.name}"}).id
-
-    def licensed(cents: int | None, kind: str) -> str | None:
-        if cents is None:
-            return None
-        made = client.v1.prices.create(
-            {
-                "product": product,
-                "currency": "usd",
-                "unit_amount": cents,
-                "recurring": {"interval": "month"},
-                "lookup_key": f"{plan.name}-{kind}",
-            }
-        )
-        return made.id
-
-    metered = {
-        meter: client.v1.prices.create(
-            {
-                "product": product,
-                "currency": "usd",
-                "unit_amount_decimal": cents,
-                "recurring": {"interval": "month", "usage_type": "metered", "meter": meters[meter]},
-                "lookup_key": f"{plan.name}-{meter}",
-            }
-        ).id
-        for meter, cents in plan.unit_cents.items()
-    }
-    return _Prices(licensed(plan.flat_cents, "flat"), licensed(plan.seat_cents, "seat"), metered)
+def _subscribe(client: stripe.StripeClient, customer: str, plan: Plan, prices: Mapping[str, str]) -> None:
+    items: list[Any] = []
+    for wanted in wanted_prices(plan):
+        item: dict[str, Any] = {"price": prices[wanted.lookup_key]}
+        if not wanted.is_metered:
+            item["quantity"] = SEATS if wanted.kind == SEAT else 1
+        items.append(item)
+    client.v1.subscriptions.create({"customer": customer, "items": items})
 
 
-def _subscribe(
-    client: stripe.StripeClient, tenant_id: str, customer: str, plan: Plan, prices: _Prices, now: datetime
-) -> BillingSegment:
-    items: list[Any] = [{"price": price} for price in prices.meters.values()]
-    if prices.flat:
-        items.append({"price": prices.flat, "quantity": 1})
-    if prices.seat:
-        items.append({"price": prices.seat, "quantity": SEATS})
-    made = client.v1.subscriptions.create(
-        {"customer": customer, "items": items, "metadata": {"tenant_id": tenant_id}}
-    )
-    lines = made["items"].data
-    by_price = {line.price.id: line.id for line in lines}
-    start = datetime.fromtimestamp(lines[0].current_period_start, UTC)
-    return BillingSegment(
-        segment_id=f"seg_{uuid.uuid4().hex[:20]}",
-        tenant_id=tenant_id,
-        stripe_customer=customer,
-        subscription_id=made.id,
-        plan=plan.name,
-        charge_basis=plan.charge_basis,
-        items=tuple(
-            SegmentItem(meter=meter, subscription_item=by_price[price], price=price)
-            for meter, price in prices.meters.items()
-        ),
-        period_start=start,
-        period_end=datetime.fromtimestamp(lines[0].current_period_end, UTC),
-        valid_from=start,
-        valid_to=None,
-        known_at=now,
-    )
+def _follow(database: Database, addresses: Addresses) -> None:
+    """Let Stripe send its events, and the sync apply what they left, until every tenant is served."""
+    deadline = time.monotonic() + SIGNED_UP_SECONDS
+    with httpx.Client(timeout=SIGNED_UP_SECONDS, trust_env=False) as http:
+        while True:
+            http.post(f"{addresses.stripe}/_sandbox/tick").raise_for_status()
+            answer = http.post(addresses.sync, json={"depth": "recent"})
+            tenants = [tenant_from(document) for _, document in database.query("tenants")]
+            waiting = sorted(tenant.tenant_id for tenant in tenants if tenant.status != "active")
+            if answer.status_code == 200 and not waiting:
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"Stripe's events did not activate {', '.join(waiting)}: {answer.text}")
+            time.sleep(_LOOK_AGAIN_SECONDS)
 
 
-def _tenant(tenant_id: str, plan: Plan, customer: str) -> Tenant:
+def _tenant(tenant_id: str, plan: Plan) -> Tenant:
+    """A tenant as it is made for a customer: nothing is served before Stripe says so."""
     return Tenant(
         tenant_id=tenant_id,
-        status="active",
+        status="pending",
         grace_until=None,
         plan=plan.name,
         models=plan.models,
@@ -158,38 +135,23 @@ def _tenant(tenant_id: str, plan: Plan, customer: str) -> Tenant:
         tpm=plan.quotas.tpm,
         max_parallel=plan.quotas.max_parallel,
         monthly_budget_nano_usd=plan.monthly_budget_nano_usd,
-        stripe_customer=customer,
+        stripe_customer=None,
     )
-
-
-def _document(segment: BillingSegment) -> dict[str, Any]:
-    return {
-        name: rfc3339(value) if isinstance(value, datetime) else value
-        for name, value in (asdict(segment) | {"items": [asdict(item) for item in segment.items]}).items()
-    }
-
-
-def _mirror(warehouse: bigquery.Client, segments: list[BillingSegment]) -> None:
-    table = warehouse.get_table(f"{PROJECT_ID}.{DATASET_LEDGER}.billing_segments")
-    errors = warehouse.insert_rows_json(
-        table,
-        [_document(segment) for segment in segments],
-        row_ids=[segment.segment_id for segment in segments],
-    )
-    if errors:
-        raise RuntimeError(f"billing segments were refused: {errors}")
 
 
 def main(
     root: Annotated[Path, typer.Option()],
     stripe_url: Annotated[str, typer.Option("--stripe")],
     bigquery_url: Annotated[str, typer.Option("--bigquery")],
+    webhook_url: Annotated[str, typer.Option("--webhook")],
+    sync_url: Annotated[str, typer.Option("--sync")],
 ) -> None:
     """Seed a sandbox and print its tenants as JSON."""
     os.environ["BIGQUERY_EMULATOR_HOST"] = bigquery_url
     client = stripe.StripeClient(STRIPE_API_KEY, base_addresses={"api": stripe_url})
     warehouse = bigquery.Client(project=PROJECT_ID, credentials=AnonymousCredentials())
-    print(json.dumps(seed(Layout(root), client, warehouse)))
+    addresses = Addresses(stripe_url, webhook_url, sync_url)
+    print(json.dumps(seed(Layout(root), addresses, client, warehouse)))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ resource "google_bigquery_dataset_iam_member" "ledger_writer" {
 }
 
 resource "google_bigquery_dataset_iam_member" "raw_reader" {
-  for_each = merge(var.ledger_readers, var.ledger_writers)
+  for_each = merge(var.ledger_readers, var.ledger_writers, var.segment_writers)
 
   project    = var.project_id
   dataset_id = google_bigquery_dataset.raw.dataset_id

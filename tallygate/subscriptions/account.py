@@ -9,7 +9,6 @@ from typing import Any, Final, TypeVar
 import stripe
 
 from tallygate.subscriptions.events import (
-    SNAPSHOT_EVENTS,
     THIN_EVENTS,
     StripeEvent,
     UnreadableEventError,
@@ -196,21 +195,20 @@ class StripeAccount:
             raise AccountError(f"the report {event_id} lacks a field: {error}") from error
 
     def events_since(self, moment: datetime) -> Iterator[StripeEvent]:
-        """Stripe's own list of the events that matter here, snapshot and thin, newest first within each.
+        """Stripe's own list of the thin events that matter here, newest first.
+
+        What it lists is what the event destination is sent, under the same ids.
 
         Raises:
             AccountError: when Stripe does not answer.
         """
-        for kinds in _chunks(SNAPSHOT_EVENTS):
-            params: Any = {"created": {"gte": int(moment.timestamp())}, "types": kinds, "limit": _PAGE}
-            yield from self._listed(lambda p: self._client.v1.events.list(p).auto_paging_iter(), params)
         since = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         for kinds in _chunks(THIN_EVENTS):
-            thin: Any = {"created": {"gte": since}, "types": kinds, "limit": _PAGE}
-            yield from self._listed(lambda p: self._client.v2.core.events.list(p).auto_paging_iter(), thin)
+            params: Any = {"created": {"gte": since}, "types": kinds, "limit": _PAGE}
+            yield from self._listed(params)
 
-    def _listed(self, ask: Callable[[Any], Iterator[Any]], params: Any) -> Iterator[StripeEvent]:
-        for event in self._asked(lambda: list(ask(params))):
+    def _listed(self, params: Any) -> Iterator[StripeEvent]:
+        for event in self._asked(lambda: list(self._client.v2.core.events.list(params).auto_paging_iter())):
             try:
                 yield event_from(event.to_dict())
             except UnreadableEventError as error:

@@ -18,7 +18,8 @@ from tallygate.clock import Clock, parse_rfc3339, rfc3339
 PER_SECOND: Final = 20
 SPACING: Final = timedelta(seconds=1) / PER_SECOND
 _DOCUMENT: Final = "stripe-permits"
-_NO_WAIT: Final = timedelta(milliseconds=100)
+LONGEST_WAIT: Final = timedelta(seconds=1)
+"""How long one request waits for its permit."""
 _AFTER_REFUSAL: Final = timedelta(milliseconds=500)
 
 
@@ -31,20 +32,23 @@ class Permits:
     _refused_until: datetime | None = field(default=None, init=False)
     _asking: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
-    def now(self) -> bool:
-        """Whether Stripe may be asked once, at once. Never waits: not for a moment, nor for another thread.
+    def soon(self) -> datetime | None:
+        """A moment within :data:`LONGEST_WAIT` at which Stripe may be asked once; None when all are taken.
+
+        One thread of an instance asks at a time, and none for a while after a refusal: in a burst the
+        document must not be fought over.
 
         Raises:
             DatabaseUnavailableError: when the permits can't be read.
         """
-        if not self._asking.acquire(blocking=False):
-            return False
+        if not self._asking.acquire(timeout=LONGEST_WAIT.total_seconds()):
+            return None
         try:
             now = self.clock.now()
             if self._refused_until is not None and now < self._refused_until <= now + _AFTER_REFUSAL:
-                return False
-            granted = self._reserve(1, wait=_NO_WAIT) is not None
-            self._refused_until = None if granted else now + _AFTER_REFUSAL
+                return None
+            granted = self._reserve(1, wait=LONGEST_WAIT)
+            self._refused_until = now + _AFTER_REFUSAL if granted is None else None
             return granted
         finally:
             self._asking.release()

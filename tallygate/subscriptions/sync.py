@@ -79,7 +79,6 @@ class Run:
     failed: int = 0
     backlog: int = 0
     parked: int = 0
-    """All that are parked now, not only by this run."""
     found: int = 0
     """Events that no webhook had brought."""
     graces_ended: int = 0
@@ -149,7 +148,6 @@ def _work(sync: Sync, depth: Depth, run: Run, lease: Lease) -> None:
     finally:
         run.mirrored = sync.mirror()
     run.backlog = inbox.count_waiting(sync.database, limit=10_000)
-    run.parked = len(inbox.in_state(sync.database, "parked"))
 
 
 def _end_graces(sync: Sync) -> int:
@@ -215,6 +213,8 @@ def _work_inbox(sync: Sync, handler: Handler, run: Run, lease: Lease) -> None:
             if current is None or current.due_at != row.due_at:
                 continue  # settled or postponed with another row of its customer
             failures = 0 if _work_row(handler, current, run) else failures + 1
+            left = inbox.get(sync.database, row.event_id)
+            run.parked += left is not None and left.state == "parked"
 
 
 def _due(sync: Sync) -> list[InboxRow]:

@@ -43,6 +43,7 @@ _BLOCK: Final = PER_SECOND // 4
 """Permits that a sync takes at a time: four writes a second at most."""
 _KEPT_SECONDS: Final = 300.0
 """How long the webhook uses Stripe's key before it reads it again: it may have been rotated."""
+_LONGEST_SLEEP_SECONDS: Final = 5.0
 _STALE: Final = timedelta(seconds=1)
 """A permit that was not used in its second is void: used later it would come on top of others."""
 
@@ -54,8 +55,10 @@ def receiver(settings: SyncSettings, database: Database) -> Receiver:
     permits = Permits(database, settings.clock)
 
     def permit() -> None:
-        if not permits.now():
+        moment = permits.soon()
+        if moment is None:
             raise NoPermitError("no permit to ask Stripe now")
+        _wait_until(moment, settings.clock)
 
     behind = _Behind(database, settings.clock)
     handlers = _Cached(lambda: _webhook_handler(settings, database, permit), _KEPT_SECONDS)
@@ -168,6 +171,10 @@ class _InTurn:
     def __call__(self) -> None:
         if not self._moments or self._moments[0] < self.clock.now() - _STALE:
             self._moments = deque(self.permits.block(_BLOCK))
-        ahead = (self._moments.popleft() - self.clock.now()).total_seconds()
-        if ahead > 0:
-            time.sleep(ahead)
+        _wait_until(self._moments.popleft(), self.clock)
+
+
+def _wait_until(moment: datetime, clock: Clock) -> None:
+    ahead = (moment - clock.now()).total_seconds()
+    if ahead > 0:
+        time.sleep(min(ahead, _LONGEST_SLEEP_SECONDS))
