@@ -67,7 +67,7 @@ locals {
     for pair in setproduct(keys(local.objectives), keys(local.burn_rates)) : "${pair[0]}/${pair[1]}" => join("\nand\n", concat(
       [
         for window in [local.burn_rates[pair[1]].window, local.burn_rates[pair[1]].short_window] : format(
-          "(${local._counts[pair[0]].bad} / ${local._eligible[pair[0]]} > %s)",
+          "(${local._counts[pair[0]].bad} / ${local._eligible[pair[0]]} > %.6f)",
           window, window, window, min(1, local.burn_rates[pair[1]].rate * (1 - local.objectives[pair[0]].goal))
         )
       ],

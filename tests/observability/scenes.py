@@ -45,8 +45,10 @@ def series(
     """
     found: dict[tuple[str, frozenset[tuple[str, str]]], list[tuple[float, float]]] = {}
     for metric in metrics:
+        entries = {id(h.entry): h.entry for h in scene}  # many happenings share one entry
+        measured = {key: metric.point(entry) for key, entry in entries.items()}
         for happening in scene:
-            point = metric.point(happening.entry)
+            point = measured[id(happening.entry)]
             if point is None:
                 continue
             labels = frozenset({**point.labels, "monitored_resource": "cloud_run_revision"}.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -105,6 +106,9 @@ QUIET: Final[dict[str, dict[str, Make]]] = {
         ],
     },
     "availability-slow-burn": {
+        "failures that have ended": lambda s: [
+            *spread(OK, 1000, over_minutes=350), *spread(BROKEN, 50, over_minutes=60, until_minutes=60),
+        ],
         "a failure in a thousand": lambda s: [
             *spread(OK, 1000, over_minutes=350), Happening(5, BROKEN),
         ],
@@ -114,6 +118,11 @@ QUIET: Final[dict[str, dict[str, Make]]] = {
         "slow providers": lambda s: spread(lines.usage(latency_ms=60_000), 200, over_minutes=300),
     },
     "billing-freshness-slow-burn": {
+        "trouble that has ended": lambda s: [
+            *spread(s.run(), 60, over_minutes=355),
+            *spread(s.run(error="FenceError"), 12, over_minutes=60, until_minutes=120),
+        ],
+        "a new environment that stumbles": lambda s: spread(s.run(error="FenceError"), 2, over_minutes=10),
         "one run that stumbled": lambda s: [
             *spread(s.run(), 70, over_minutes=355), Happening(8, s.run(error="FenceError")),
         ],
@@ -191,6 +200,16 @@ def test_an_alert_is_quiet_on_what_it_is_not_for(
     left_behind = series(metrics.values(), QUIET[alert][scene](scribe), zeros_every_minutes=zeros)
 
     assert not fires_in(policies[alert], left_behind)
+
+
+@pytest.mark.parametrize("alert", sorted(FIRES))
+def test_an_alert_ends(
+    alert: str, policies: dict[str, Any], metrics: dict[str, Metric], scribe: Scribe
+) -> None:
+    """What happened a day ago is over."""
+    yesterday = [replace(h, minutes_ago=h.minutes_ago + 24 * 60) for h in FIRES[alert](scribe)]
+
+    assert not fires_in(policies[alert], series(metrics.values(), yesterday))
 
 
 @pytest.mark.parametrize("zeros", [None, 1.0], ids=["no series at all", "points of zero"])
