@@ -11,7 +11,6 @@ resource "google_monitoring_uptime_check_config" "main" {
   display_name       = "${var.environment}: ${each.value}"
   period             = "60s"
   timeout            = "10s"
-  selected_regions   = []
   checker_type       = "STATIC_IP_CHECKERS"
   log_check_failures = true
   user_labels        = var.labels
