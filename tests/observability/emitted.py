@@ -23,7 +23,8 @@ def event_names() -> dict[str, Path]:
     """Every name that a log line may carry as ``event``, with the file that writes it.
 
     Found as the first argument of ``emit``, as the value of a dictionary's ``event`` (literally, by a
-    module's constant, or by a field whose type is a ``Literal``), and as a constant named ``…_EVENT``.
+    module's constant, or by a field whose type is a ``Literal``, as in ``finding.kind`` with a class
+    ``Finding``), and as a constant named ``…_EVENT``.
     """
     records = Path("tallygate/records.py")
     found = {t: records for name, texts in _constants().items() if name.endswith("_EVENT") for t in texts}
@@ -91,7 +92,7 @@ def _texts(written: ast.expr) -> list[str]:
     if isinstance(written, ast.Name):
         return _constants().get(written.id, [])
     if isinstance(written, ast.Attribute):
-        return _literal_fields().get(written.attr, [])
+        return _literal_fields().get((_name(written.value), written.attr), [])
     return []
 
 
@@ -109,9 +110,9 @@ def _constants() -> dict[str, list[str]]:
 
 
 @cache
-def _literal_fields() -> dict[str, list[str]]:
-    """Fields of classes whose type is a ``Literal`` that their module names."""
-    found: dict[str, list[str]] = {}
+def _literal_fields() -> dict[tuple[str, str], list[str]]:
+    """Fields whose type is a ``Literal`` that their module names, by class (in small letters) and name."""
+    found: dict[tuple[str, str], list[str]] = {}
     for tree in _trees().values():
         aliases = {
             _name(node.targets[0]): node.value
@@ -120,12 +121,14 @@ def _literal_fields() -> dict[str, list[str]]:
             and isinstance(node.value, ast.Subscript)
             and _name(node.value.value) == "Literal"
         }
-        for node in ast.walk(tree):
-            if isinstance(node, ast.AnnAssign) and isinstance(node.annotation, ast.Name):
+        for owner in ast.walk(tree):
+            for node in owner.body if isinstance(owner, ast.ClassDef) else []:
+                if not isinstance(node, ast.AnnAssign) or not isinstance(node.annotation, ast.Name):
+                    continue
                 values = aliases.get(node.annotation.id)
-                if values is not None:
+                if isinstance(owner, ast.ClassDef) and values is not None:
                     texts = [str(c.value) for c in ast.walk(values) if isinstance(c, ast.Constant)]
-                    found.setdefault(_name(node.target), []).extend(texts)
+                    found[owner.name.lower(), _name(node.target)] = texts
     return found
 
 

@@ -76,6 +76,7 @@ FIRES: Final[dict[str, Make]] = {
     "two-items": stop("two_items"),
     "subscription-unbillable": stop("plan_unknown"),
     "event-parked": stop("event_parked"),
+    "inbox-backlog": lambda s: spread(s.sync_run(backlog=300), 40, over_minutes=40),
     "invoice-unbalanced": stop("invoice_unbalanced"),
     "meter-events-refused": stop("meter_events_refused"),
     "spend-lost": lambda s: [Happening(20, s.spend_lost())],
@@ -155,6 +156,12 @@ QUIET: Final[dict[str, dict[str, Make]]] = {
     "rejected-lines": {"clean runs": lambda s: spread(s.run(sealed=3), 12, over_minutes=60)},
     "parked-usage": {"a rehearsal": lambda s: [Happening(20, s.run(parked=4, dry_run=True))]},
     "rejected-usage": {"clean runs": lambda s: spread(s.run(sent=3), 12, over_minutes=60)},
+    "inbox-backlog": {
+        "a burst that is being worked off": lambda s: [
+            *spread(s.sync_run(backlog=1500), 1, over_minutes=1, until_minutes=10),
+            *spread(s.sync_run(), 9, over_minutes=9),
+        ],
+    },
     "meter-stopped": {"two items": stop("two_items")},
     "two-items": {"a closed meter": stop("meter_closed")},
     "webhook-failing": {
