@@ -121,12 +121,12 @@ def _literal_fields() -> dict[tuple[str, str], list[str]]:
             and isinstance(node.value, ast.Subscript)
             and _name(node.value.value) == "Literal"
         }
-        for owner in ast.walk(tree):
-            for node in owner.body if isinstance(owner, ast.ClassDef) else []:
+        for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+            for node in owner.body:
                 if not isinstance(node, ast.AnnAssign) or not isinstance(node.annotation, ast.Name):
                     continue
                 values = aliases.get(node.annotation.id)
-                if isinstance(owner, ast.ClassDef) and values is not None:
+                if values is not None:
                     texts = [str(c.value) for c in ast.walk(values) if isinstance(c, ast.Constant)]
                     found[owner.name.lower(), _name(node.target)] = texts
     return found
