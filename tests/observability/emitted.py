@@ -31,7 +31,7 @@ def event_names() -> dict[str, Path]:
     for path, tree in _trees().items():
         for node in ast.walk(tree):
             for written in _event_expressions(node):
-                found |= dict.fromkeys(_texts(written), path)
+                found |= dict.fromkeys(_texts(written) or _from_table(written, tree), path)
     return found
 
 
@@ -43,7 +43,7 @@ def severe_events() -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and _name(node.func) == "emit" and len(node.args) > 1
         if "ERROR" in {c.value for c in ast.walk(node.args[1]) if isinstance(c, ast.Constant)}
-        for name in _texts(node.args[0])
+        for name in _texts(node.args[0]) or _from_table(node.args[0], tree)
     }
 
 
@@ -94,6 +94,15 @@ def _texts(written: ast.expr) -> list[str]:
     if isinstance(written, ast.Attribute):
         return _literal_fields().get((_name(written.value), written.attr), [])
     return []
+
+
+def _from_table(written: ast.expr, tree: ast.Module) -> list[str]:
+    """The texts that a variable can be where its module has tables of them: first in a tuple, by whatever."""
+    if not isinstance(written, ast.Name) or written.id.isupper():
+        return []
+    tables = [n.value for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.value, ast.Dict)]
+    rows = [value for table in tables for value in table.values if isinstance(value, ast.Tuple)]
+    return [text for row in rows for text in _texts(row.elts[0])]
 
 
 @cache
