@@ -31,7 +31,10 @@ def event_names() -> dict[str, Path]:
     for path, tree in _trees().items():
         for node in ast.walk(tree):
             for written in _event_expressions(node):
-                found |= dict.fromkeys(_texts(written) or _from_table(written, tree), path)
+                texts = _texts(written)
+                if isinstance(node, ast.Call):
+                    texts = texts or _from_table(written, tree)
+                found |= dict.fromkeys(texts, path)
     return found
 
 
@@ -102,7 +105,7 @@ def _from_table(written: ast.expr, tree: ast.Module) -> list[str]:
         return []
     tables = [n.value for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.value, ast.Dict)]
     rows = [value for table in tables for value in table.values if isinstance(value, ast.Tuple)]
-    return [text for row in rows for text in _texts(row.elts[0])]
+    return [text for row in rows if row.elts for text in _texts(row.elts[0])]
 
 
 @cache
