@@ -54,6 +54,7 @@ resource "google_compute_address" "region" {
   description  = "The address that providers see."
   region       = each.key
   address_type = "EXTERNAL"
+  labels       = var.labels
   network_tier = "PREMIUM"
 }
 
