@@ -21,6 +21,9 @@ from tallygate.metering.sinks.cloudevents import CloudEventsSink
 from tallygate.metering.sinks.stripe import StripeSink
 from tallygate.metering.warehouse import Warehouse
 from tallygate.metering.window import RequestError, window_from
+from tallygate.reconciliation.reconcile import DEPTHS as RECONCILE_DEPTHS
+from tallygate.reconciliation.reconcile import Reconciler, reconcile
+from tallygate.reconciliation.summaries import StripeSummaries
 from tallygate.schemas import ConfigurationError
 from tallygate.secrets import CLOUDEVENTS_TOKEN, STRIPE_API_KEY
 from tallygate.subscriptions import wiring
@@ -75,6 +78,21 @@ def stripe_sync(request: flask.Request) -> Answer:
     return run.answer(), 500 if run.error else 200
 
 
+@functions_framework.http  # type: ignore[untyped-decorator]
+def usage_reconciler(request: flask.Request) -> Answer:
+    """Compare the ledger with its witnesses: POST ``{"depth"}``. GET: it is up."""
+    if request.method == "GET":
+        return {"function": "usage_reconciler"}, 200
+    if request.method != "POST":
+        return {"error": "use POST"}, 405
+    body = request.get_json(silent=True) if request.get_data() else {}
+    depth = body.get("depth", "recent") if isinstance(body, dict) and not body.keys() - {"depth"} else None
+    if depth not in RECONCILE_DEPTHS:
+        return {"error": f'the body must be {{"depth": one of {", ".join(RECONCILE_DEPTHS)}}}'}, 400
+    run = reconcile(_reconciler(), depth)
+    return run.answer(), 500 if run.error else 200
+
+
 @cache
 def _receiver() -> Receiver:
     settings = _sync_settings()
@@ -100,6 +118,18 @@ def _reporter() -> Reporter:
     )
 
 
+@cache
+def _reconciler() -> Reconciler:
+    settings = _reporter_settings()
+    client = _bigquery(settings)
+    return Reconciler(
+        warehouse=lambda: Warehouse(client, raw=settings.dataset_raw, ledger=settings.dataset_ledger),
+        stripe=_summaries,
+        database=open_database(settings.app_database, project_id=settings.project_id),
+        clock=settings.clock,
+    )
+
+
 def _bigquery(settings: ReporterSettings) -> bigquery.Client:
     if settings.bigquery_emulator:
         return bigquery.Client(project=settings.project_id, credentials=AnonymousCredentials())
@@ -114,6 +144,14 @@ def _sink() -> UsageSink:
     key = settings.secrets.newest(STRIPE_API_KEY)[0]
     settings.check_stripe_key(key)
     return StripeSink(key, api_base=settings.stripe_api_base)
+
+
+def _summaries() -> StripeSummaries:
+    """Made for each run, so that a rotated key is used from then on."""
+    settings = _reporter_settings()
+    key = settings.secrets.newest(STRIPE_API_KEY)[0]
+    settings.check_stripe_key(key)
+    return StripeSummaries(key, api_base=settings.stripe_api_base)
 
 
 @cache
@@ -138,6 +176,7 @@ def _read(settings: Callable[[], T]) -> T:
 
 _SETTINGS: Final[Mapping[str, Callable[[], object]]] = {
     "usage_reporter": _reporter_settings,
+    "usage_reconciler": _reporter_settings,
     "stripe_webhook": _sync_settings,
     "stripe_sync": _sync_settings,
 }

@@ -15,7 +15,7 @@ from sandbox.layout import DATASET_LEDGER, DATASET_RAW, PROJECT_ID, REPOSITORY, 
 
 SERVICE: Final = "tallygate-proxy"
 REVISION: Final = "tallygate-proxy-00001-sandbox"
-FUNCTIONS: Final = ("usage_reporter", "stripe_webhook", "stripe_sync")
+FUNCTIONS: Final = ("usage_reporter", "usage_reconciler", "stripe_webhook", "stripe_sync")
 PROVIDER_KEYS: Final = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 _SANDBOX_HEALTH: Final = "/_sandbox/health"

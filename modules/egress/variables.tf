@@ -1,10 +1,3 @@
-variable "labels" {
-  description = "Labels of the addresses."
-  type        = map(string)
-  default     = {}
-  nullable    = false
-}
-
 variable "project_id" {
   description = "Project of the network."
   type        = string

@@ -119,20 +119,20 @@ def report(reporter: Reporter, window: Window) -> Run:
 
 def _rehearse(warehouse: Warehouse, reporter: Reporter, window: Window, run: Run) -> None:
     """Only look: what would be sealed, noted and sent."""
-    seen = survey(warehouse, window, reporter.clock.now())
+    now, closes_after = reporter.clock.now(), reporter.invoice_grace - _SEAL_MARGIN
+    seen = survey(warehouse, window, now, closes_after)
     run.sealed, run.rejected_lines = seen.unsealed_buckets, seen.new_rejects
     run.stopped_buckets, run.backlog = seen.stopped_buckets, seen.unsent
 
 
 def _work(warehouse: Warehouse, reporter: Reporter, window: Window, run: Run, lease: Lease) -> None:
-    now = reporter.clock.now()
+    now, closes_after = reporter.clock.now(), reporter.invoice_grace - _SEAL_MARGIN
 
     def look() -> Survey:
-        return survey(warehouse, window, now, whole=True)
+        return survey(warehouse, window, now, closes_after, whole=True)
 
-    seen = survey(warehouse, window, now)
+    seen = survey(warehouse, window, now, closes_after)
     run.rejected_lines = note_rejects(warehouse, window, seen, now)
-    closes_after = reporter.invoice_grace - _SEAL_MARGIN
     try:
         done = seal(warehouse, window, seen, now, closes_after=closes_after, look_again=look)
     except (FenceError, JobRunningError) as error:  # what is sealed already is sent all the same
@@ -140,7 +140,7 @@ def _work(warehouse: Warehouse, reporter: Reporter, window: Window, run: Run, le
         done = Sealed(0, 0, seen.stopped_buckets, seen)
     run.sealed, run.stopped_buckets = done.rows, done.stopped_buckets
     if done.stopped_buckets:
-        _tell_stopped(warehouse, window, run)
+        _tell_stopped(stopped_buckets(warehouse, window, now, closes_after), run)
     if done.rows or done.survey.unsent:
         _send(warehouse, reporter, window, run, lease, done)
 
@@ -164,8 +164,8 @@ def _send(
     _tell_send(result, run)
 
 
-def _tell_stopped(warehouse: Warehouse, window: Window, run: Run) -> None:
-    for bucket in stopped_buckets(warehouse, window):
+def _tell_stopped(buckets: list[dict[str, Any]], run: Run) -> None:
+    for bucket in buckets:
         hour = bucket.pop("usage_hour").isoformat()
         emit("sealing_stopped", "ERROR", job=JOB, run_id=run.run_id, usage_hour=hour, **bucket)
 

@@ -18,6 +18,7 @@ OLDEST_BOOKABLE: Final = timedelta(days=34)
 _EPOCH_LETTERS: Final = string.ascii_lowercase + string.digits
 _EPOCH_LENGTH: Final = 10
 _ROUNDS: Final = 3
+_TOLD: Final = 20
 HEAD_WITHIN: Final = timedelta(days=45)
 """The newest seal has rows of hours no older than that, unless an old range was sealed last."""
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,6 +34,7 @@ class Survey:
     head_since: datetime
     """The head was looked for in hours of usage from here on."""
     unsealed_buckets: int
+    """Rows that a seal would add."""
     stopped_buckets: int
     """Hours of a tenant's meter with more sealed than used: they are left alone."""
     new_rejects: int
@@ -53,9 +55,34 @@ class Sealed:
     """The last look at the ledger before sealing."""
 
 
-def survey(warehouse: Warehouse, window: Window, now: datetime, *, whole: bool = False) -> Survey:
+def due_parameters(
+    *, start: datetime, end: datetime, tenant_id: str, now: datetime, closes_after: timedelta
+) -> dict[str, Value]:
+    """What the query ``due`` takes: the hours from ``start`` to ``end``, of one tenant or (empty) of all."""
+    return {
+        "window_start": start.replace(minute=0, second=0, microsecond=0),
+        "window_end": end,
+        "tenant_id": tenant_id,
+        "now": now,
+        "closes_after_seconds": int(closes_after.total_seconds()),
+        "oldest_bookable": now - OLDEST_BOOKABLE,
+    }
+
+
+def window_parameters(window: Window, now: datetime, closes_after: timedelta) -> dict[str, Value]:
+    """What a statement takes that looks at a run's window."""
+    due = due_parameters(
+        start=window.start, end=window.end, tenant_id=window.tenant_id, now=now, closes_after=closes_after
+    )
+    return {**window.parameters(), **due}
+
+
+def survey(
+    warehouse: Warehouse, window: Window, now: datetime, closes_after: timedelta, *, whole: bool = False
+) -> Survey:
     """Look at the ledger in one job; names it first if it is new.
 
+    ``closes_after``: how long after its end a billing period still takes usage.
     The head is looked for where it nearly always is; ``whole``: in all of the ledger.
 
     Raises:
@@ -64,7 +91,8 @@ def survey(warehouse: Warehouse, window: Window, now: datetime, *, whole: bool =
     """
     since = _EVER if whole else min(now - HEAD_WITHIN, window.start)
     for _ in range(_ROUNDS + 1):
-        row = warehouse.read("survey", {**window.parameters(), "head_since": since})[0]
+        parameters = window_parameters(window, now, closes_after)
+        row = warehouse.read("survey", {**parameters, "head_since": since})[0]
         if row["head"] == 0 and since != _EVER:
             since = _EVER
             continue
@@ -76,8 +104,8 @@ def survey(warehouse: Warehouse, window: Window, now: datetime, *, whole: bool =
             return _survey_from(row | {"ledger_epoch": ""}, since)
         _, created_ms = warehouse.located()
         epoch = "".join(secrets.choice(_EPOCH_LETTERS) for _ in range(_EPOCH_LENGTH))
-        parameters: dict[str, Value] = {"ledger_epoch": epoch, "now": now}
-        run_fenced(warehouse, f"genesis-{warehouse.ledger}-{created_ms}", "genesis", parameters)
+        naming: dict[str, Value] = {"ledger_epoch": epoch, "now": now}
+        run_fenced(warehouse, f"genesis-{warehouse.ledger}-{created_ms}", "genesis", naming)
     raise FenceError("the ledger's name does not show after it was written")
 
 
@@ -105,12 +133,9 @@ def seal(
             return Sealed(0, 0, seen.stopped_buckets, seen)
         number = seen.head + 1
         parameters: dict[str, Value] = {
-            **window.parameters(),
-            "now": now,
+            **window_parameters(window, now, closes_after),
             "ledger_epoch": seen.ledger_epoch,
             "seal_number": number,
-            "closes_after_seconds": int(closes_after.total_seconds()),
-            "oldest_bookable": now - OLDEST_BOOKABLE,
             "head_since": seen.head_since,
         }
         fenced = run_fenced(warehouse, f"seal-{seen.ledger_epoch}-{number}", "seal", parameters)
@@ -140,9 +165,11 @@ def note_rejects(warehouse: Warehouse, window: Window, seen: Survey, now: dateti
     return run_fenced(warehouse, prefix, "reject", parameters).rows
 
 
-def stopped_buckets(warehouse: Warehouse, window: Window) -> list[dict[str, Any]]:
-    """The first buckets with more sealed than used, for the log."""
-    return warehouse.read("stopped", window.parameters())
+def stopped_buckets(
+    warehouse: Warehouse, window: Window, now: datetime, closes_after: timedelta
+) -> list[dict[str, Any]]:
+    """The first hours with more sealed than used, for the log."""
+    return warehouse.read("stopped", window_parameters(window, now, closes_after))[:_TOLD]
 
 
 def _survey_from(row: dict[str, Any], head_since: datetime) -> Survey:

@@ -15,12 +15,12 @@ from datetime import datetime
 from functools import cache
 from importlib import resources
 from string import Template
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-Value = str | int | bool | datetime | Sequence[str] | Sequence["DeliveryRow"]
+Value = str | int | bool | datetime | Sequence[str] | Sequence["Row"]
 
 _CALL_SECONDS: Final = 30.0
 _RETRY: Final = bigquery.DEFAULT_RETRY.with_timeout(60.0)
@@ -34,14 +34,28 @@ class JobRunningError(Exception):
         self.job_id = job_id
 
 
+class Row(Protocol):
+    """A row that travels in an array parameter: a frozen dataclass whose fields are its columns."""
+
+    @classmethod
+    def columns(cls) -> Mapping[str, str]:
+        """The columns' types by name, in the fields' order."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """One row of ``meter_deliveries`` to append; the time and the run are the statement's."""
+    """One row of ``meter_deliveries`` to append; the time, the hour and the run are the statement's."""
 
     identifier: str
     attempt: int
     state: str
     reason: str | None
+
+    @classmethod
+    def columns(cls) -> Mapping[str, str]:
+        """The columns' types by name."""
+        return {"identifier": "STRING", "attempt": "INT64", "state": "STRING", "reason": "STRING"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +158,16 @@ class Warehouse:
 
     def statement(self, name: str) -> str:
         """The text of an SQL file with the datasets' names filled in."""
-        return Template(_text(name)).substitute(raw=self.raw, ledger=self.ledger)
+        return filled(_text(name), raw=self.raw, ledger=self.ledger)
+
+
+def filled(text: str, *, raw: str, ledger: str) -> str:
+    """A statement with its fragments and the datasets' names filled in.
+
+    A fragment is a query that several statements contain: a view can't take the bounds of its partitions.
+    """
+    names = {"raw": raw, "ledger": ledger}
+    return Template(text).substitute(names, due=Template(_text("fragments/due")).substitute(names))
 
 
 @cache
@@ -171,17 +194,22 @@ def _parameter(name: str, value: Value) -> Any:
     texts = [item for item in value if isinstance(item, str)]
     if len(texts) == len(value):
         return bigquery.ArrayQueryParameter(name, "STRING", texts)
+    rows: list[Row] = [item for item in value if not isinstance(item, str)]
+    columns = rows[0].columns()
     return bigquery.ArrayQueryParameter(
         name,
-        bigquery.StructQueryParameterType(*(bigquery.ScalarQueryParameterType(t, name=n) for n, t in _ROW)),
-        [_row(item) for item in value if isinstance(item, DeliveryRow)],
+        bigquery.StructQueryParameterType(
+            *(bigquery.ScalarQueryParameterType(type_, name=column) for column, type_ in columns.items())
+        ),
+        [_struct(row, columns) for row in rows],
     )
 
 
-_ROW: Final = (("identifier", "STRING"), ("attempt", "INT64"), ("state", "STRING"), ("reason", "STRING"))
-
-
-def _row(row: DeliveryRow) -> Any:
+def _struct(row: Row, columns: Mapping[str, str]) -> Any:
     return bigquery.StructQueryParameter(
-        None, *(bigquery.ScalarQueryParameter(n, t, getattr(row, n)) for n, t in _ROW)
+        None,
+        *(
+            bigquery.ScalarQueryParameter(column, type_, getattr(row, column))
+            for column, type_ in columns.items()
+        ),
     )

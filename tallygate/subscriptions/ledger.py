@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from tallygate.clock import Clock
+from tallygate.metering.seal import due_parameters
 from tallygate.metering.warehouse import DeliveryRow, Value, Warehouse
 from tallygate.subscriptions.account import AccountError
 from tallygate.subscriptions.meter_reports import RefusedDelta
 from tallygate.subscriptions.mirror import MirrorError
 from tallygate.subscriptions.period_end import MeterStanding
+
+_NEVER: Final = timedelta(days=400)
+"""The period that is looked at is open: its draft is held."""
 
 
 class LedgerError(AccountError):
@@ -53,12 +57,13 @@ class Ledger:
             GoogleAPIError: when the warehouse can't be reached.
         """
         parameters: dict[str, Value] = {
-            "tenant_id": tenant_id,
             "stripe_customer": customer,
             "meters": list(meters),
             "span_start": span[0],
             "span_end": span[1],
-            "period_end": period_end,
+            **due_parameters(
+                start=span[0], end=period_end, tenant_id=tenant_id, now=self.clock.now(), closes_after=_NEVER
+            ),
         }
         rows = self.open().read("period_standing", parameters)
         return {row["meter"]: MeterStanding(row["sent"], row["unsent"], row["unsealed"]) for row in rows}

@@ -29,6 +29,7 @@ from tallygate.records import (
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 MODULE: Final = REPOSITORY / "modules/usage-warehouse"
 STATEMENTS: Final = REPOSITORY / "tallygate/metering/sql"
+DUE: Final = STATEMENTS / "fragments/due.sql"
 SERVICE: Final = "tallygate-proxy"
 
 
@@ -76,9 +77,18 @@ def test_the_views_meter_what_the_records_meter() -> None:
         )
 
 
+def test_what_is_due_is_metered_as_the_view_of_usage_hours_says() -> None:
+    """The statement bounds what the view can't: all else of its first query is the view's."""
+    metered = DUE.read_text().partition("WITH metered AS (")[2].partition("  WHERE e.ended_at >=")[0]
+
+    assert metered in view("usage_hours"), (
+        "tallygate/metering/sql/fragments/due.sql and modules/usage-warehouse/sql/usage_hours.sql differ"
+    )
+
+
 def test_the_seal_includes_the_meters_outside_the_charge_basis() -> None:
     """The statement says it by exception; this says it by the table of the records."""
-    text = (STATEMENTS / "seal.sql").read_text()
+    text = DUE.read_text()
     included = {
         "none": set(METERS) if "charge_basis = 'none' THEN 'included" in text else set(),
         "cost": set(METERS) - {COST_METER}

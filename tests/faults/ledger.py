@@ -28,7 +28,6 @@ LOGS: Final = REPOSITORY / ".sandbox" / "faults"
 class Report:
     """What a worker tells about a month."""
 
-    seed: int
     verdict: Verdict
     runs: Counter[str]
     injected: Counter[str]
@@ -36,7 +35,7 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"ledger: seed {self.seed}: {self.verdict}; runs: {counts(self.runs)}; "
+            f"ledger: {self.verdict}; runs: {counts(self.runs)}; "
             f"faults: {counts(self.injected)}; {self.seconds:.0f} s"
         )
 
@@ -80,4 +79,4 @@ def _month(seed: int, servers: Hosts) -> Report:
     verdict = judge(script, played)
     if verdict.right:
         log.unlink()
-    return Report(seed, verdict, played.runs, played.injected, time.monotonic() - started)
+    return Report(verdict, played.runs, played.injected, time.monotonic() - started)

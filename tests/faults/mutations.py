@@ -57,7 +57,7 @@ def _without_deduplication(patch: pytest.MonkeyPatch) -> None:
 
 def _without_fence(patch: pytest.MonkeyPatch) -> None:
     """Neither a job id made of the seal's number nor the look at the ledger's head."""
-    head = r"WHERE \(SELECT COALESCE\(MAX\(h\.seal_number\).*?= @seal_number - 1"
+    head = r"WHERE \(\s*SELECT COALESCE\(MAX\(h\.seal_number\).*?= @seal_number - 1"
     _mutate_statement(patch, "seal", head)
     _without_job_ids(patch)
 

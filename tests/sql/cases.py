@@ -9,6 +9,7 @@ from tests.support.googlesql import Case
 Row = dict[str, Any]
 
 STDOUT: Final = "usage_raw.run_googleapis_com_stdout"
+REQUESTS_LOG: Final = "usage_raw.run_googleapis_com_requests"
 EXPORT_ERRORS: Final = "usage_raw.export_errors"
 SEGMENTS: Final = "ledger.billing_segments"
 DELTAS: Final = "ledger.meter_deltas"
@@ -167,6 +168,11 @@ WINDOW: Final = {
     "tenant_id": ("STRING", ""),
 }
 LINES_END: Final = {"lines_end": ("TIMESTAMP", "9999-12-31T00:00:00Z")}
+DUE: Final = {
+    "now": ("TIMESTAMP", NOW),
+    "closes_after_seconds": ("INT64", 3000),
+    "oldest_bookable": ("TIMESTAMP", "2026-02-04T14:30:00Z"),
+}
 HEAD_SINCE: Final = {"head_since": ("TIMESTAMP", "2026-01-24T14:30:00Z")}
 UNSENT: Final = {"unsent_since": ("TIMESTAMP", "2026-03-07T14:00:00Z")}
 
@@ -175,11 +181,9 @@ def sealing(name: str, tables: dict[str, list[Row]], expected: list[Row], **chan
     """The ledger's rows after seal 1 was tried."""
     parameters: dict[str, tuple[str, Any]] = {
         **WINDOW,
-        "now": ("TIMESTAMP", NOW),
+        **DUE,
         "ledger_epoch": ("STRING", "e1"),
         "seal_number": ("INT64", 1),
-        "closes_after_seconds": ("INT64", 3000),
-        "oldest_bookable": ("TIMESTAMP", "2026-02-04T14:30:00Z"),
         **HEAD_SINCE,
     }
     return Case(name=name, sql="seal.sql", parameters=parameters | changes, tables=tables, expected=expected)
@@ -189,6 +193,17 @@ def sealed(meter: str, value: int, disposition: str, reason: str | None = None, 
     """What is compared of a sealed row."""
     row = {"meter": meter, "value": value, "disposition": disposition, "reason": reason, "booked_at": HOUR}
     return row | {"late": False} | changes
+
+
+CORRECTION: Final = f"c1:e1:2:acme:{INPUT}:1773151200"
+"""The correction id of seal 2 in the hour of the cases."""
+
+
+def moved(seq: int, value: int, segment_id: str, *, customer: str, **changes: Any) -> Row:
+    """What is compared of a billable row that a correction may have made."""
+    row = {"seq": seq, "value": value, "segment_id": segment_id, "stripe_customer": customer}
+    row |= {"disposition": "billable", "booked_at": HOUR, "seal_number": 1, "correction_id": None}
+    return row | changes
 
 
 ONLY_INPUT: Final[Row] = {"output_tokens": 0, "total_tokens": 100, "cost_nano_usd": "0"}
@@ -566,17 +581,184 @@ SEALS: Final = (
         seal_number=("INT64", 3),
     ),
     sealing(
-        "nothing negative is sealed and the hour's other buckets of that meter wait too",
+        "an hour of a meter with more sealed than used is left alone and the other meters are not",
         {
             STDOUT: [line("r1"), line("r2", **ONLY_INPUT, at="2026-03-10T14:40:00Z")],
             SEGMENTS: [segment("seg1"), segment("seg2", valid_from="2026-03-10T14:30:00Z")],
-            DELTAS: [delta(1, value=150)],
+            DELTAS: [delta(1, value=201)],
         },
         [
-            sealed(INPUT, 150, "billable"),
+            sealed(INPUT, 201, "billable"),
             sealed(OUTPUT, 20, "billable"),
             sealed(COST, 5000, "included", "charge_basis"),
         ],
+        seal_number=("INT64", 2),
+    ),
+    sealing(
+        "a boundary that is learned late moves usage by rows that sum to zero beside the new usage",
+        {
+            STDOUT: [
+                line("r1", **ONLY_INPUT),
+                line("r2", **ONLY_INPUT, at="2026-03-10T14:40:00Z"),
+                line(
+                    "r3",
+                    at="2026-03-10T14:50:00Z",
+                    input_tokens=7,
+                    output_tokens=0,
+                    total_tokens=7,
+                    cost_nano_usd="0",
+                ),
+            ],
+            SEGMENTS: [
+                segment("seg1"),
+                segment("seg2", valid_from="2026-03-10T14:30:00Z", stripe_customer="cus_2"),
+            ],
+            DELTAS: [delta(1, value=200)],
+        },
+        [
+            moved(1, 200, "seg1", customer="cus_1"),
+            moved(2, 7, "seg2", customer="cus_2", booked_at=NOW, seal_number=2),
+            moved(3, -100, "seg1", customer="cus_1", seal_number=2, correction_id=CORRECTION),
+            moved(4, 100, "seg2", customer="cus_2", booked_at=NOW, seal_number=2, correction_id=CORRECTION),
+        ],
+        seal_number=("INT64", 2),
+    ),
+    sealing(
+        "a boundary that is learned after the invoice was closed waits on both sides for a person",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [
+                segment("seg1", valid_to="2026-03-10T14:05:00Z"),
+                segment("seg2", valid_from="2026-03-10T14:05:00Z"),
+            ],
+            DELTAS: [delta(1)],
+        },
+        [
+            sealed(INPUT, 100, "billable", segment_id="seg1"),
+            sealed(
+                INPUT,
+                -100,
+                "parked",
+                "boundary_after_close",
+                segment_id="seg1",
+                late=True,
+                booked_at="2026-04-02T08:00:00Z",
+            ),
+            sealed(
+                INPUT,
+                100,
+                "parked",
+                "boundary_after_close",
+                segment_id="seg2",
+                late=True,
+                booked_at="2026-04-02T08:00:00Z",
+            ),
+        ],
+        **(LATE_WINDOW | {"seal_number": ("INT64", 2)}),
+    ),
+    sealing(
+        "what waits for a person is not moved again",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [
+                segment("seg1", valid_to="2026-03-10T14:05:00Z"),
+                segment("seg2", valid_from="2026-03-10T14:05:00Z"),
+            ],
+            DELTAS: [
+                delta(1),
+                delta(2, value=-100, disposition="parked", reason="boundary_after_close", correction_id="c"),
+                delta(
+                    3,
+                    segment_id="seg2",
+                    disposition="parked",
+                    reason="boundary_after_close",
+                    correction_id="c",
+                ),
+            ],
+        },
+        [{"seq": 1}, {"seq": 2}, {"seq": 3}],
+        **(LATE_WINDOW | {"seal_number": ("INT64", 2)}),
+    ),
+    sealing(
+        "usage parked for want of a segment is billed when its segment is known",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment()],
+            DELTAS: [
+                delta(1, segment_id=None, disposition="parked", reason="no_segment", stripe_customer=None)
+            ],
+        },
+        [
+            sealed(INPUT, 100, "parked", "no_segment", segment_id=None, correction_id=None),
+            sealed(INPUT, -100, "parked", "no_segment", segment_id=None, correction_id=CORRECTION),
+            sealed(INPUT, 100, "billable", segment_id="seg1", correction_id=CORRECTION),
+        ],
+        seal_number=("INT64", 2),
+    ),
+    sealing(
+        "usage parked for want of an item is billed when there is one",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment()],
+            DELTAS: [delta(1, disposition="parked", reason="no_item")],
+        },
+        [
+            sealed(INPUT, 100, "parked", "no_item"),
+            sealed(INPUT, -100, "parked", "no_item"),
+            sealed(INPUT, 100, "billable"),
+        ],
+        seal_number=("INT64", 2),
+    ),
+    sealing(
+        "usage that was sent too late is billed in the open period",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [
+                segment("seg1", valid_to=PERIOD_END),
+                segment(
+                    "seg2", valid_from=PERIOD_END, period_start=PERIOD_END, period_end="2026-05-01T00:00:00Z"
+                ),
+            ],
+            DELTAS: [delta(1)],
+            DELIVERIES: [delivery("parked", at=NOW, reason="period_closed")],
+        },
+        [
+            sealed(INPUT, 100, "billable"),
+            sealed(INPUT, -100, "parked", "period_closed", late=True, booked_at="2026-04-02T08:00:00Z"),
+            sealed(INPUT, 100, "billable", late=True, booked_at="2026-04-02T08:00:00Z"),
+        ],
+        **(LATE_WINDOW | {"seal_number": ("INT64", 2)}),
+    ),
+    sealing(
+        "usage that must stay parked is left alone",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment(items=[item(OUTPUT)])],
+            DELTAS: [delta(1, disposition="parked", reason="no_item")],
+        },
+        [{"seq": 1, "value": 100}],
+        seal_number=("INT64", 2),
+    ),
+    sealing(
+        "what a correction has moved is not moved again",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment()],
+            DELTAS: [
+                delta(1, segment_id=None, disposition="parked", reason="no_segment", stripe_customer=None),
+                delta(
+                    2,
+                    value=-100,
+                    segment_id=None,
+                    disposition="parked",
+                    reason="no_segment",
+                    stripe_customer=None,
+                    correction_id="c",
+                ),
+                delta(3, correction_id="c"),
+            ],
+        },
+        [{"seq": 1}, {"seq": 2}, {"seq": 3}],
         seal_number=("INT64", 2),
     ),
     sealing(
@@ -702,7 +884,7 @@ STATEMENTS: Final = (
     Case(
         name="an empty warehouse needs nothing",
         sql="survey.sql",
-        parameters={**WINDOW, **LINES_END, **UNSENT, **HEAD_SINCE},
+        parameters={**WINDOW, **DUE, **LINES_END, **UNSENT, **HEAD_SINCE},
         expected=[
             {
                 "ledger_epoch": None,
@@ -719,7 +901,7 @@ STATEMENTS: Final = (
     Case(
         name="what there is to do is counted",
         sql="survey.sql",
-        parameters={**WINDOW, **LINES_END, **UNSENT, **HEAD_SINCE},
+        parameters={**WINDOW, **DUE, **LINES_END, **UNSENT, **HEAD_SINCE},
         tables={
             STDOUT: [line("r1"), line("r2", total_tokens=1), line("r2", total_tokens=1)],
             SEGMENTS: [segment()],
@@ -746,7 +928,7 @@ STATEMENTS: Final = (
     Case(
         name="stopped buckets are told with both sums",
         sql="stopped.sql",
-        parameters=WINDOW,
+        parameters={**WINDOW, **DUE},
         tables={STDOUT: [line("r1")], SEGMENTS: [segment()], DELTAS: [delta(1, value=101)]},
         expected=[{"meter": INPUT, "used": 100, "sealed": 101, "usage_hour": HOUR}],
     ),
@@ -910,7 +1092,9 @@ STATEMENTS: Final = (
             "meters": ("ARRAY<STRING>", [INPUT, OUTPUT]),
             "span_start": ("TIMESTAMP", PERIOD_START),
             "span_end": ("TIMESTAMP", PERIOD_END),
-            "period_end": ("TIMESTAMP", PERIOD_END),
+            "window_start": ("TIMESTAMP", PERIOD_START),
+            "window_end": ("TIMESTAMP", PERIOD_END),
+            **DUE,
         },
         tables={
             STDOUT: [line("r1", **ONLY_INPUT), line("r2", at="2026-04-01T00:10:00Z", **ONLY_INPUT)],
@@ -944,11 +1128,286 @@ STATEMENTS: Final = (
             "meters": ("ARRAY<STRING>", [INPUT]),
             "span_start": ("TIMESTAMP", PERIOD_START),
             "span_end": ("TIMESTAMP", PERIOD_END),
-            "period_end": ("TIMESTAMP", PERIOD_END),
+            "window_start": ("TIMESTAMP", PERIOD_START),
+            "window_end": ("TIMESTAMP", PERIOD_END),
+            **DUE,
         },
         tables={STDOUT: [line("r1", **ONLY_INPUT)], SEGMENTS: [segment()]},
         expected=[{"meter": INPUT, "sent": 0, "unsent": 0, "unsealed": 1}],
     ),
 )
 
-CASES: Final[tuple[Case, ...]] = (*USAGE_CLEAN, *VIEWS, *SEALS, *STATEMENTS)
+BOOKED: Final = {
+    "window_start": ("TIMESTAMP", "2026-03-10T00:00:00Z"),
+    "window_end": ("TIMESTAMP", "2026-03-11T00:00:00Z"),
+    "rows_since": ("TIMESTAMP", "2026-02-02T00:00:00Z"),
+}
+HOURS: Final = {
+    "hours": (
+        "ARRAY<STRUCT<stripe_customer STRING, meter STRING, booked_hour TIMESTAMP>>",
+        [{"stripe_customer": "cus_1", "meter": INPUT, "booked_hour": HOUR}],
+    )
+}
+AS_OF: Final = {"as_of": ("TIMESTAMP", "2026-03-10T15:00:00Z")}
+BOOKED_TABLES: Final = {
+    DELTAS: [
+        delta(1, value=60, booked_at="2026-03-10T14:15:00Z"),
+        delta(2, value=40),
+        delta(3, value=7),
+        delta(4, value=9),
+        delta(5, value=100, disposition="parked", reason="no_item"),
+        delta(6, value=3, stripe_customer="cus_2"),
+        delta(7, value=11),
+    ],
+    DELIVERIES: [
+        delivery("sent", at="2026-03-10T14:20:00Z", seq=1),
+        delivery("confirmed", at="2026-03-10T14:20:00Z", seq=2),
+        delivery("sending", at="2026-03-10T14:20:00Z", seq=3),
+        delivery("sending", at="2026-03-10T14:20:00Z", reason="rate_limited", seq=4),
+        delivery("confirmed", at="2026-03-10T14:20:00Z", seq=6),
+        delivery("sent", at="2026-03-10T15:00:00Z", seq=7),
+    ],
+}
+LOOK: Final = {
+    "window_start": ("TIMESTAMP", "2026-03-10T14:00:00Z"),
+    "window_end": ("TIMESTAMP", "2026-03-10T15:00:00Z"),
+}
+
+
+def logged(trace: str, path: str = "/v1/chat/completions", status: int = 200, method: str = "POST") -> Row:
+    """The platform's own log entry of a request."""
+    request = {"requestMethod": method, "requestUrl": f"https://gateway.example{path}", "status": status}
+    return {"timestamp": "2026-03-10T14:10:00Z", "trace": trace, "httpRequest": request}
+
+
+RECONCILING: Final = (
+    Case(
+        name="an hour with something that is not confirmed is compared by all that was sent in it",
+        sql="booked_hours.sql",
+        parameters={**BOOKED, **AS_OF, "unknown_before": ("TIMESTAMP", "2026-03-10T12:00:00Z")},
+        tables=BOOKED_TABLES,
+        expected=[
+            {
+                "stripe_customer": "cus_1",
+                "meter": INPUT,
+                "booked_hour": HOUR,
+                "tenant_id": "acme",
+                "ledger_value": 111,
+                "unconfirmed": 1,
+                "unknown": 1,
+            }
+        ],
+    ),
+    Case(
+        name="an hour whose only open row is unknown for long is compared",
+        sql="booked_hours.sql",
+        parameters={**BOOKED, **AS_OF, "unknown_before": ("TIMESTAMP", "2026-03-10T14:21:00Z")},
+        tables={DELTAS: [delta(1)], DELIVERIES: [delivery("sending", at="2026-03-10T14:20:00Z")]},
+        expected=[{"booked_hour": HOUR, "ledger_value": 0, "unconfirmed": 0, "unknown": 1}],
+    ),
+    Case(
+        name="an hour whose only open row is unknown since a moment ago is not",
+        sql="booked_hours.sql",
+        parameters={**BOOKED, **AS_OF, "unknown_before": ("TIMESTAMP", "2026-03-10T14:20:00Z")},
+        tables={DELTAS: [delta(1)], DELIVERIES: [delivery("sending", at="2026-03-10T14:20:00Z")]},
+        expected=[],
+    ),
+    Case(
+        name="the rows of an hour of booking are listed with where their delivery stands",
+        sql="booked_rows.sql",
+        parameters={**BOOKED, **HOURS},
+        tables=BOOKED_TABLES,
+        expected=[
+            {"value": 60, "delivery": "sent", "delivery_reason": None, "attempt": 1},
+            {"value": 40, "delivery": "confirmed", "delivery_reason": None, "attempt": 1},
+            {"value": 7, "delivery": "sending", "delivery_reason": None, "attempt": 1},
+            {"value": 9, "delivery": "sending", "delivery_reason": "rate_limited", "attempt": 1},
+            {"value": 11, "delivery": "sent", "delivery_reason": None, "attempt": 1},
+        ],
+    ),
+    Case(
+        name="only what was sent before the comparison began is confirmed",
+        sql="confirm.sql",
+        parameters={**BOOKED, **HOURS, **AS_OF, "now": ("TIMESTAMP", NOW), "run_id": ("STRING", "run2")},
+        tables={
+            DELTAS: [delta(1), delta(2), delta(3)],
+            DELIVERIES: [
+                delivery("sent", at="2026-03-10T14:20:00Z", seq=1, attempt=2),
+                delivery("sent", at="2026-03-10T15:00:00Z", seq=2),
+                delivery("sending", at="2026-03-10T14:20:00Z", seq=3),
+            ],
+        },
+        expected=[
+            {"identifier": delta(1)["identifier"], "attempt": 2, "state": "sent", "run_id": "run1"},
+            {"identifier": delta(2)["identifier"], "attempt": 1, "state": "sent", "run_id": "run1"},
+            {"identifier": delta(3)["identifier"], "attempt": 1, "state": "sending", "run_id": "run1"},
+            {"identifier": delta(1)["identifier"], "attempt": 2, "state": "confirmed", "run_id": "run2"},
+        ],
+    ),
+    Case(
+        name="a result is kept with its difference",
+        sql="record_comparisons.sql",
+        parameters={
+            "now": ("TIMESTAMP", NOW),
+            "run_id": ("STRING", "run2"),
+            "rows": (
+                "ARRAY<STRUCT<kind STRING, tenant_id STRING, stripe_customer STRING, meter STRING, "
+                "window_start TIMESTAMP, window_end TIMESTAMP, ledger_value INT64, witness_value INT64, "
+                "action STRING, detail STRING>>",
+                [
+                    {
+                        "kind": "spend",
+                        "tenant_id": "acme",
+                        "stripe_customer": None,
+                        "meter": COST,
+                        "window_start": HOUR,
+                        "window_end": NOW,
+                        "ledger_value": 10,
+                        "witness_value": 7,
+                        "action": "tolerated",
+                        "detail": None,
+                    }
+                ],
+            ),
+        },
+        expected=[
+            {"kind": "spend", "stripe_customer": None, "difference": -3, "checked_at": NOW, "run_id": "run2"}
+        ],
+    ),
+    Case(
+        name="the usage events of a tenant and hour are counted and priced",
+        sql="tenant_hours.sql",
+        parameters=LOOK,
+        tables={
+            STDOUT: [
+                line("r1"),
+                line("r1"),
+                line("r2"),
+                line("r3", tenant_id="bolt"),
+                line("r4", at="2026-03-10T15:00:00Z"),
+            ],
+            SEGMENTS: [segment(), segment("b", tenant_id="bolt")],
+        },
+        expected=[
+            {"tenant_id": "acme", "usage_hour": HOUR, "requests": 2, "cost_nano_usd": 10000},
+            {"tenant_id": "bolt", "usage_hour": HOUR, "requests": 1, "cost_nano_usd": 5000},
+        ],
+    ),
+    Case(
+        name="admits without a usable event are told with tenant, process and reason",
+        sql="losses_unrecorded.sql",
+        parameters=LOOK,
+        tables={
+            STDOUT: [
+                admit("r1"),
+                line("r1", at="2026-03-10T15:20:00Z"),
+                admit("r2"),
+                admit("r3"),
+                admit("r4"),
+                line("r4", total_tokens=1),
+                admit("r5", at="2026-03-10T15:00:00Z"),
+            ],
+            SEGMENTS: [segment()],
+        },
+        expected=[
+            {
+                "tenant_id": "acme",
+                "stream_id": "s1",
+                "reason": "no_usage_event",
+                "requests": 2,
+                "example": "r2",
+                "first_at": "2026-03-10T14:09:00Z",
+            },
+            {
+                "tenant_id": "acme",
+                "stream_id": "s1",
+                "reason": "total_mismatch",
+                "requests": 1,
+                "example": "r4",
+                "first_at": "2026-03-10T14:09:00Z",
+            },
+        ],
+    ),
+    Case(
+        name="missing numbers of a stream are told with their neighbours",
+        sql="losses_gaps.sql",
+        parameters=LOOK,
+        tables={
+            STDOUT: [
+                line("r1", seq=4, at="2026-03-10T13:50:00Z"),
+                line("r2", seq=7, at="2026-03-10T14:10:00Z"),
+                line("r3", seq=8, at="2026-03-10T14:11:00Z", tenant_id="bolt"),
+                line("r4", seq=10, at="2026-03-10T14:12:00Z"),
+                line("r5", seq=9, at="2026-03-10T15:30:00Z"),
+                line("r6", seq=1, stream_id="s2"),
+                line("r7", seq=2, stream_id="s2", total_tokens=1),
+                line("r8", seq=3, stream_id="s2"),
+            ],
+            SEGMENTS: [segment(), segment("b", tenant_id="bolt")],
+        },
+        expected=[
+            {
+                "stream_id": "s1",
+                "seq_before": 4,
+                "seq_after": 7,
+                "missing": 2,
+                "tenant_before": "acme",
+                "tenant_after": "acme",
+                "found_before": "2026-03-10T14:10:00Z",
+            }
+        ],
+    ),
+    Case(
+        name="answered requests without a usage event are told by the tenant of their admit line",
+        sql="losses_requests.sql",
+        parameters=LOOK,
+        tables={
+            REQUESTS_LOG: [
+                logged("t1"),
+                logged("t2", "/messages"),
+                logged("t3", "/v1/messages?beta=true"),
+                logged("t4", "/v1/models", method="GET"),
+                logged("t5", status=401),
+                logged("t6", "/v1/messages/count_tokens"),
+                logged("t7"),
+            ],
+            STDOUT: [
+                line("r1") | {"trace": "t1"},
+                admit("r3") | {"trace": "t3"},
+            ],
+            SEGMENTS: [segment()],
+        },
+        expected=[
+            {"tenant_id": "", "endpoint": "chat/completions", "requests": 1, "example": "t7"},
+            {"tenant_id": "", "endpoint": "messages", "requests": 1, "example": "t2"},
+            {"tenant_id": "acme", "endpoint": "messages", "requests": 1, "example": "t3"},
+        ],
+    ),
+    Case(
+        name="entries that a sink could not write are told by log, tenant and cause",
+        sql="losses_export_errors.sql",
+        parameters=LOOK,
+        tables={
+            EXPORT_ERRORS: [
+                {
+                    "insertId": name,
+                    "logName": "projects/p/logs/run.googleapis.com%2Fstdout",
+                    "timestamp": HOUR,
+                    "schemaErrorDetail": "input_tokens is no number",
+                    "logEntry": '{"tenant_id":"acme"}',
+                }
+                for name in ("a", "b", "b")
+            ]
+        },
+        expected=[
+            {
+                "log": "run.googleapis.com%2Fstdout",
+                "tenant_id": "acme",
+                "cause": "input_tokens is no number",
+                "lines": 2,
+            }
+        ],
+    ),
+)
+
+CASES: Final[tuple[Case, ...]] = (*USAGE_CLEAN, *VIEWS, *SEALS, *STATEMENTS, *RECONCILING)

@@ -30,7 +30,6 @@ from decimal import Decimal
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from string import Template
 from typing import Any, Final
 
 import wasmtime
@@ -49,6 +48,7 @@ from sandbox.bigquery.store import Warehouse
 from sandbox.bigquery.translate import translate
 from sandbox.bigquery.types import Field, accept_row, field_from_api, schema_to_api
 from sandbox.warehouse import LEDGER, MODULE, RAW, table_schema, table_settings, views
+from tallygate.metering.warehouse import filled
 
 STATEMENTS: Final = MODULE.parent.parent / "tallygate" / "metering" / "sql"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -135,7 +135,7 @@ class SqlFile:
     @property
     def text(self) -> str:
         """GoogleSQL, with the datasets filled in."""
-        return Template(self.path.read_text()).substitute(raw=RAW, ledger=LEDGER)
+        return filled(self.path.read_text(), raw=RAW, ledger=LEDGER)
 
 
 def sql_files() -> dict[str, SqlFile]:

@@ -1,8 +1,6 @@
 # The rules of this module's inputs, and what follows from them. Nothing is created: the provider is mocked.
 
-mock_provider "google" {
-  source = "../../tests/terraform/mocks"
-}
+mock_provider "google" {}
 
 variables {
   project_id  = "demo-project"

@@ -11,6 +11,7 @@ WITH attempts AS (
     v.attempt,
     v.state,
     v.reason,
+    v.`at` AS noted_at,
     MIN(v.`at`) OVER (PARTITION BY v.usage_hour, v.identifier, v.attempt) AS first_at
   FROM `${ledger}.meter_deliveries` AS v
   WHERE v.identifier IS NOT NULL
@@ -26,6 +27,7 @@ newest AS (
     a.attempt,
     a.state,
     a.reason,
+    a.noted_at,
     MIN(IF(a.state = 'sending' AND COALESCE(a.reason, 'unknown_outcome') = 'unknown_outcome', a.first_at, NULL))
       OVER (PARTITION BY a.usage_hour, a.identifier) AS unknown_since
   FROM attempts AS a
@@ -54,6 +56,7 @@ SELECT
   IF(d.disposition = 'billable', COALESCE(n.state, 'unsent'), 'none') AS delivery,
   COALESCE(n.attempt, 0) AS attempt,
   n.reason AS delivery_reason,
+  n.noted_at,
   n.unknown_since IS NOT NULL AS maybe_sent,
   n.unknown_since
 FROM `${ledger}.meter_deltas` AS d

@@ -1,5 +1,7 @@
 """Stripe Billing meters, version 2 of the API: validated at once, typed errors, retries do the work again.
 
+Version 2 takes positive values only; the negative row of a correction goes through version 1, whose answer to
+an idempotency key stays what it was, a 500 too: such a row stays unknown until the summaries tell.
 A 2xx means accepted, not billed: events of unknown customers are refused later, asynchronously.
 """
 
@@ -42,18 +44,33 @@ class StripeSink:
     def send(self, event: MeterEvent, idempotency_key: str) -> Answer:
         """One call; every error becomes an answer."""
         try:
-            self._client.v2.billing.meter_events.create(
-                {
-                    "event_name": event.meter,
-                    "identifier": event.identifier,
-                    "timestamp": rfc3339(event.timestamp),
-                    "payload": {"stripe_customer_id": event.customer, "value": str(event.value)},
-                },
-                {"idempotency_key": idempotency_key},
-            )
+            self._create(event, idempotency_key)
         except stripe.StripeError as error:
             return classify(error)
         return Answer(Verdict.ACCEPTED)
+
+    def _create(self, event: MeterEvent, idempotency_key: str) -> None:
+        payload = {"stripe_customer_id": event.customer, "value": str(event.value)}
+        if event.value < 0:
+            self._client.v1.billing.meter_events.create(
+                {
+                    "event_name": event.meter,
+                    "identifier": event.identifier,
+                    "timestamp": int(event.timestamp.timestamp()),
+                    "payload": payload,
+                },
+                {"idempotency_key": idempotency_key},
+            )
+            return
+        self._client.v2.billing.meter_events.create(
+            {
+                "event_name": event.meter,
+                "identifier": event.identifier,
+                "timestamp": rfc3339(event.timestamp),
+                "payload": payload,
+            },
+            {"idempotency_key": idempotency_key},
+        )
 
 
 def classify(error: stripe.StripeError) -> Answer:

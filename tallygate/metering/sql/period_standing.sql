@@ -1,6 +1,6 @@
 -- What the ledger holds of one customer for a span of booking times, per meter: sent, and not yet sent.
 -- Late rows are of older hours, at most of the 400 days for which usage lines are kept.
--- For: releasing a draft invoice. unsealed counts the tenant's buckets of usage that no seal holds yet.
+-- For: releasing a draft invoice. unsealed counts what a seal of the period would add.
 WITH booked AS (
   SELECT
     d.meter,
@@ -14,9 +14,10 @@ WITH booked AS (
 ),
 waiting AS (
   SELECT COUNT(*) AS unsealed
-  FROM `${ledger}.unsealed_usage` AS u
-  WHERE u.tenant_id = @tenant_id AND u.unsealed > 0
-    AND u.usage_hour >= TIMESTAMP_TRUNC(@span_start, HOUR) AND u.usage_hour < @period_end
+  FROM (
+${due}
+  ) AS u
+  WHERE NOT u.stopped
 )
 SELECT m AS meter, COALESCE(b.sent, 0) AS sent, COALESCE(b.unsent, 0) AS unsent, w.unsealed
 FROM UNNEST(@meters) AS m

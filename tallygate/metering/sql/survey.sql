@@ -1,14 +1,6 @@
 -- What a run has to do, in one row: where the ledger stands, and how much is unsealed, rejected and unsent.
-WITH buckets AS (
-  SELECT u.tenant_id, u.meter, u.usage_hour, u.unsealed
-  FROM `${ledger}.unsealed_usage` AS u
-  WHERE u.usage_hour >= @window_start AND u.usage_hour < @window_end
-    AND (@tenant_id = '' OR u.tenant_id = @tenant_id)
-),
-stopped AS (
-  SELECT DISTINCT b.tenant_id, b.meter, b.usage_hour
-  FROM buckets AS b
-  WHERE b.unsealed < 0
+WITH due AS (
+${due}
 ),
 rejects AS (
   SELECT c.line_id
@@ -28,14 +20,8 @@ SELECT
     FROM `${ledger}.meter_deltas` AS d
     WHERE d.usage_hour >= @head_since
   ) AS head,
-  (
-    SELECT COUNT(*)
-    FROM buckets AS b
-    LEFT JOIN stopped AS s
-      ON s.tenant_id = b.tenant_id AND s.meter = b.meter AND s.usage_hour = b.usage_hour
-    WHERE s.tenant_id IS NULL
-  ) AS unsealed_buckets,
-  (SELECT COUNT(*) FROM stopped AS s) AS stopped_buckets,
+  (SELECT COUNT(*) FROM due AS u WHERE NOT u.stopped) AS unsealed_buckets,
+  (SELECT COUNT(*) FROM due AS u WHERE u.stopped) AS stopped_buckets,
   (SELECT COUNT(DISTINCT j.line_id) FROM rejects AS j) AS new_rejects,
   (SELECT COUNT(*) FROM `${ledger}.rejected_lines` AS r) AS rejected_lines,
   (

@@ -401,6 +401,7 @@ def test_the_clock_s_own_process_runs_the_declared_jobs(world: World, tmp_path: 
         "--state", str(tmp_path / "state"), "--stripe", stripe, "--router", router,
         "--app-database", str(tmp_path / "app.sqlite"), "--function", f"usage_reporter={world.function_url}",
         "--function", f"stripe_sync={world.function_url}",
+        "--function", f"usage_reconciler={world.function_url}",
     )  # fmt: skip
     part = Part("clock", port, command, "/_sandbox/health")
     supervisor = Supervisor(Layout(tmp_path))
@@ -414,6 +415,7 @@ def test_the_clock_s_own_process_runs_the_declared_jobs(world: World, tmp_path: 
         supervisor.stop()
     assert parse_rfc3339(answer.json()["now"]) >= after(days=1)
     assert {name for name, _ in world.happened} == {"recent", "hourly", "daily"}
-    reporter, sync = [when for name, when in world.happened if name == "daily"]
+    reporter, sync, reconciler = [when for name, when in world.happened if name == "daily"]
     assert at("03-01 03:37:00") <= reporter < at("03-01 03:37:00") + SLACK
     assert at("03-01 04:17:00") <= sync < at("03-01 04:17:00") + SLACK
+    assert at("03-01 04:57:00") <= reconciler < at("03-01 04:57:00") + SLACK

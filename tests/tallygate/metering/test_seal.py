@@ -11,13 +11,22 @@ from typing import Any
 import pytest
 
 from tallygate.metering.fence import FenceError
-from tallygate.metering.seal import Sealed, Survey, note_rejects, seal, stopped_buckets, survey
+from tallygate.metering.seal import (
+    Sealed,
+    Survey,
+    note_rejects,
+    seal,
+    stopped_buckets,
+    survey,
+    window_parameters,
+)
 from tallygate.metering.warehouse import JobRunningError
 from tests.sql.cases import COST, HOUR, INPUT, ONLY_INPUT, OUTPUT, delta, line, segment
 from tests.support.stage import Stage
 
 STDOUT = "usage_raw.run_googleapis_com_stdout"
 SEGMENTS = "ledger.billing_segments"
+CLOSES = timedelta(minutes=50)
 
 
 def seal_once(stage: Stage, **body: Any) -> Sealed:
@@ -25,9 +34,9 @@ def seal_once(stage: Stage, **body: Any) -> Sealed:
     warehouse, window = stage.warehouse(), stage.window(**body)
 
     def look() -> Survey:
-        return survey(warehouse, window, stage.now, whole=True)
+        return survey(warehouse, window, stage.now, CLOSES, whole=True)
 
-    seen, closes_after = survey(warehouse, window, stage.now), timedelta(minutes=50)
+    seen, closes_after = survey(warehouse, window, stage.now, CLOSES), CLOSES
     return seal(warehouse, window, seen, stage.now, closes_after=closes_after, look_again=look)
 
 
@@ -71,7 +80,7 @@ def test_the_ledger_is_named_once_by_runs_that_start_together(on_stage: Stage) -
     window = on_stage.window()
 
     def name(_: int) -> str:
-        return survey(on_stage.warehouse(), window, on_stage.now).ledger_epoch
+        return survey(on_stage.warehouse(), window, on_stage.now, CLOSES).ledger_epoch
 
     with ThreadPoolExecutor(4) as pool:
         names = set(pool.map(name, range(4)))
@@ -84,21 +93,21 @@ def test_two_seals_of_one_snapshot_count_once(on_stage: Stage) -> None:
     """Two runs survey the same ledger; the fence alone keeps the second from sealing the same again."""
     on_stage.insert(SEGMENTS, segment())
     on_stage.insert(STDOUT, line("r1"))
-    survey(on_stage.warehouse(), on_stage.window(), on_stage.now)  # names the ledger
+    survey(on_stage.warehouse(), on_stage.window(), on_stage.now, CLOSES)  # names the ledger
     on_stage.warehouse_fault("snapshot_overlap", seconds=1.0, match={"table": "ledger.meter_deltas"})
     surveyed = Barrier(2)
 
     def run(_: int) -> Sealed:
         warehouse, window = on_stage.warehouse(), on_stage.window()
-        seen = survey(warehouse, window, on_stage.now)
+        seen = survey(warehouse, window, on_stage.now, CLOSES)
         surveyed.wait(30)
         return seal(
             warehouse,
             window,
             seen,
             on_stage.now,
-            closes_after=timedelta(minutes=50),
-            look_again=lambda: survey(warehouse, window, on_stage.now, whole=True),
+            closes_after=CLOSES,
+            look_again=lambda: survey(warehouse, window, on_stage.now, CLOSES, whole=True),
         )
 
     with ThreadPoolExecutor(2) as pool:
@@ -113,14 +122,11 @@ def test_without_job_ids_the_same_two_statements_would_seal_twice(on_stage: Stag
     on_stage.insert(SEGMENTS, segment())
     on_stage.insert(STDOUT, line("r1", **ONLY_INPUT))
     warehouse, window = on_stage.warehouse(), on_stage.window()
-    epoch = survey(warehouse, window, on_stage.now).ledger_epoch
+    epoch = survey(warehouse, window, on_stage.now, CLOSES).ledger_epoch
     parameters = {
-        **window.parameters(),
-        "now": on_stage.now,
+        **window_parameters(window, on_stage.now, CLOSES),
         "ledger_epoch": epoch,
         "seal_number": 1,
-        "closes_after_seconds": 3000,
-        "oldest_bookable": on_stage.now - timedelta(days=34),
         "head_since": on_stage.now - timedelta(days=45),
     }
     on_stage.warehouse_fault("snapshot_overlap", seconds=10.0, match={"table": "ledger.meter_deltas"})
@@ -138,7 +144,7 @@ def test_a_seal_whose_client_gave_up_is_found_by_the_next_run(
     on_stage.insert(SEGMENTS, segment())
     on_stage.insert(STDOUT, line("r1"))
     warehouse, window = on_stage.warehouse(), on_stage.window()
-    seen = survey(warehouse, window, on_stage.now)
+    seen = survey(warehouse, window, on_stage.now, CLOSES)
     warehouse.job_seconds = 0.1
     on_stage.warehouse_fault(
         "job_continues_after_client_dies", seconds=2.0, match={"job_id": f"seal-{seen.ledger_epoch}-1-1"}
@@ -178,7 +184,7 @@ def test_more_sealed_than_used_stops_that_hour_of_that_meter_alone(on_stage: Sta
 
     assert (done.rows, done.stopped_buckets) == (2, 1)
     assert sums(on_stage) == {INPUT: 101, OUTPUT: 20, COST: 5000}
-    (stopped,) = stopped_buckets(on_stage.warehouse(), on_stage.window())
+    (stopped,) = stopped_buckets(on_stage.warehouse(), on_stage.window(), on_stage.now, CLOSES)
     assert (stopped["meter"], stopped["used"], stopped["sealed"]) == (INPUT, 100, 101)
 
 
@@ -187,11 +193,11 @@ def test_two_ledgers_in_one_are_refused(on_stage: Stage) -> None:
     on_stage.insert("ledger.ledger_epochs", *rows)
 
     with pytest.raises(FenceError, match="two ledgers were mixed"):
-        survey(on_stage.warehouse(), on_stage.window(), on_stage.now)
+        survey(on_stage.warehouse(), on_stage.window(), on_stage.now, CLOSES)
 
 
 def test_a_dry_run_does_not_name_a_new_ledger(on_stage: Stage) -> None:
-    seen = survey(on_stage.warehouse(), on_stage.window(dry_run=True), on_stage.now)
+    seen = survey(on_stage.warehouse(), on_stage.window(dry_run=True), on_stage.now, CLOSES)
 
     assert seen.ledger_epoch == ""
     assert on_stage.rows("ledger.ledger_epochs") == []
@@ -217,7 +223,7 @@ def test_a_run_that_always_comes_second_gives_up(on_stage: Stage) -> None:
     on_stage.insert(SEGMENTS, segment())
     on_stage.insert(STDOUT, line("r1"))
     window = on_stage.window()
-    stale = survey(on_stage.warehouse(), window, on_stage.now)
+    stale = survey(on_stage.warehouse(), window, on_stage.now, CLOSES)
     seal_once(on_stage)
 
     with pytest.raises(FenceError, match="other runs kept sealing"):
@@ -237,7 +243,7 @@ def test_a_bad_line_is_noted_once_by_runs_that_note_together(on_stage: Stage) ->
     on_stage.insert(SEGMENTS, segment())
     on_stage.insert(STDOUT, line("r1", input_tokens=-1))
     window = on_stage.window()
-    seen = survey(on_stage.warehouse(), window, on_stage.now)
+    seen = survey(on_stage.warehouse(), window, on_stage.now, CLOSES)
     on_stage.warehouse_fault("snapshot_overlap", seconds=1.0, match={"table": "ledger.rejected_lines"})
 
     with ThreadPoolExecutor(2) as pool:

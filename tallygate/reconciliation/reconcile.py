@@ -1,0 +1,150 @@
+"""One run of the reconciler: look for losses, compare with the witnesses, repair what is safe, tell all."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from google.api_core.exceptions import GoogleAPIError
+
+from tallygate.appdb import Database, DatabaseUnavailableError
+from tallygate.clock import Clock
+from tallygate.leases import Lease
+from tallygate.logs import emit
+from tallygate.metering.warehouse import JobRunningError, Warehouse
+from tallygate.reconciliation.compare import JOB, Compared, Comparer
+from tallygate.reconciliation.losses import Losses, find_losses
+from tallygate.reconciliation.results import LedgerWriteError
+from tallygate.reconciliation.spending import Spending, compare_spending
+from tallygate.reconciliation.summaries import StripeReadError, StripeSummaries
+from tallygate.schemas import ConfigurationError
+from tallygate.secrets import SecretMissingError
+
+LEASE_DURATION: Final = timedelta(minutes=10)
+DEPTHS: Final = {"recent": None, "hourly": timedelta(hours=48), "daily": timedelta(days=35)}
+"""How far back a run compares with Stripe's summaries; ``recent`` looks for losses alone."""
+NEWEST: Final = timedelta(hours=2)
+"""Hours younger than that are not compared: their usage may still come."""
+_TRY_AGAIN: Final = (
+    JobRunningError,
+    LedgerWriteError,
+    StripeReadError,
+    GoogleAPIError,
+    DatabaseUnavailableError,
+    SecretMissingError,
+    ConfigurationError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """What a run works with."""
+
+    warehouse: Callable[[], Warehouse]
+    stripe: Callable[[], StripeSummaries]
+    """Called when Stripe is to be read: reads the key then."""
+    database: Database
+    clock: Clock
+    budget_seconds: float = 200.0
+
+
+@dataclass(slots=True)
+class Run:
+    """One run and what it has done so far."""
+
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    started: float = field(default_factory=time.monotonic)
+    losses: Losses = field(default_factory=Losses)
+    spending: Spending = field(default_factory=Spending)
+    compared: Compared = field(default_factory=Compared)
+    skipped: bool = False
+    error: str | None = None
+
+    def answer(self) -> dict[str, Any]:
+        """The function's answer."""
+        counts = asdict(self.compared)
+        errors = counts.pop("errors")
+        answer = {"run_id": self.run_id, **asdict(self.losses), **counts}
+        answer["spend_hours"], answer["spend_missing"] = self.spending.hours, self.spending.missing
+        if self.skipped:
+            answer["skipped"] = True
+        if self.error is not None or errors:
+            answer["error"] = self.error or "; ".join(errors[:3])
+        return answer
+
+
+def reconcile(reconciler: Reconciler, depth: str) -> Run:
+    """Carry out one run of a depth of :data:`DEPTHS` and write its summary line.
+
+    A run with ``error`` set wants to be called again; what it did before is done.
+    """
+    run = Run()
+    lease = Lease(reconciler.database, reconciler.clock, JOB, run.run_id, LEASE_DURATION)
+    warehouse = reconciler.warehouse()
+    try:
+        if not lease.acquire():
+            run.skipped = True
+        else:
+            try:
+                _work(reconciler, warehouse, depth, run)
+            finally:
+                lease.release()
+    except _TRY_AGAIN as error:
+        run.error = f"{type(error).__name__}: {error}"
+    if run.compared.errors:
+        run.error = run.error or "; ".join(run.compared.errors[:3])
+    _summarise(run, depth, warehouse.jobs)
+    return run
+
+
+def _work(reconciler: Reconciler, warehouse: Warehouse, depth: str, run: Run) -> None:
+    now = reconciler.clock.now()
+    run.losses = find_losses(warehouse, reconciler.database, now, job=JOB, run_id=run.run_id)
+    run.spending = compare_spending(
+        warehouse,
+        reconciler.database,
+        lambda: _tenants(reconciler.database),
+        now,
+        job=JOB,
+        run_id=run.run_id,
+    )
+    back = DEPTHS[depth]
+    if back is None:
+        return
+    comparer = Comparer(
+        warehouse=warehouse,
+        stripe=reconciler.stripe(),
+        database=reconciler.database,
+        now=reconciler.clock.now,
+        run_id=run.run_id,
+        budget_seconds=reconciler.budget_seconds,
+    )
+    hour = _hour(now)
+    run.compared = comparer.run(hour - back, hour - NEWEST + timedelta(hours=1))
+
+
+def _tenants(database: Database) -> Iterator[str]:
+    for tenant_id, _ in database.query("tenants"):
+        yield tenant_id
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def _summarise(run: Run, depth: str, jobs: int) -> None:
+    emit(
+        "job_run",
+        "ERROR" if run.error else "INFO",
+        job=JOB,
+        outcome="failed" if run.error else "skipped" if run.skipped else "done",
+        depth=depth,
+        dry_run=False,
+        duration_ms=int((time.monotonic() - run.started) * 1000),
+        bigquery_jobs=jobs,
+        **run.answer(),
+    )
