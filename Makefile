@@ -71,6 +71,10 @@ fmt: $(READY) terraform-version ## Format Python and Terraform.
 
 SUITES := ledger lifecycle
 
+.PHONY: bench
+bench: $(READY) ## Measure the proxy beside a bare LiteLLM, in about ten minutes.
+	@$(BIN)/python -m sandbox.bench
+
 .PHONY: soak
 soak: $(READY) ## Run the long tests, months under faults, subscriptions. ONLY=ledger, lifecycle or path, SEEDS=n
 	@$(if $(filter $(SUITES),$(ONLY)),,$(BIN)/python -m pytest -m soak $(ONLY))

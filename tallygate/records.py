@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
@@ -183,10 +184,15 @@ def _wire(record: AdmitLine | UsageEvent, event: str, *, insert_id: str, severit
     return wire
 
 
-def columns(record: type[Any]) -> dict[str, Column]:
+def columns(record: type[Any]) -> Mapping[str, Column]:
     """The fields of a record by name, in order, with what each means."""
-    hints = get_type_hints(record, include_extras=True)
-    return {f.name: _column(hints[f.name]) for f in dataclasses.fields(record)}
+    if record not in _COLUMNS:  # reading the hints takes longer than writing a line
+        hints = get_type_hints(record, include_extras=True)
+        _COLUMNS[record] = {f.name: _column(hints[f.name]) for f in dataclasses.fields(record)}
+    return _COLUMNS[record]
+
+
+_COLUMNS: Final[dict[type[Any], Mapping[str, Column]]] = {}
 
 
 def _column(hint: Any) -> Column:

@@ -1,0 +1,1 @@
+"""Benchmarks: what tenancy, metering and limits cost beside a bare LiteLLM."""
