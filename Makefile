@@ -69,16 +69,16 @@ fmt: $(READY) terraform-version ## Format Python and Terraform.
 	@$(BIN)/ruff format --quiet .
 	@terraform fmt -recursive modules terraform
 
-SUITES := ledger lifecycle
+SUITES := ledger lifecycle kills
 
 .PHONY: bench
 bench: $(READY) ## Measure the proxy beside a bare LiteLLM, in about ten minutes.
 	@$(BIN)/python -m sandbox.bench
 
 .PHONY: soak
-soak: $(READY) ## Run the long tests, months under faults, subscriptions. ONLY=ledger, lifecycle or path, SEEDS=n
+soak: $(READY) ## Run the long tests, months under faults, subscriptions. ONLY=ledger, kills, lifecycle or path, SEEDS=n
 	@$(if $(filter $(SUITES),$(ONLY)),,$(BIN)/python -m pytest -m soak $(ONLY))
-	@$(if $(filter-out ledger,$(ONLY)),,$(BIN)/python -m tests.faults $(if $(ONLY),--only $(ONLY)) \
+	@$(if $(filter-out ledger kills,$(ONLY)),,$(BIN)/python -m tests.faults $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(filter file,$(origin SEED)),--seeds $(SEEDS),--seed $(SEED)))
 	@$(if $(filter-out lifecycle,$(ONLY)),,$(BIN)/python -m tests.tallygate.subscriptions.lifecycle \
 	  $(if $(filter file,$(origin SEEDS)),,--seeds $(SEEDS)))

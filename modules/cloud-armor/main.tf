@@ -12,6 +12,7 @@ resource "google_compute_security_policy" "main" {
   name        = var.name
   description = "Bans client addresses that call too often."
   type        = "CLOUD_ARMOR"
+  labels      = var.labels
 
   # Without it, the punctuation of JSON counts as an attack wherever somebody adds a body rule.
   advanced_options_config {

@@ -15,6 +15,13 @@ variable "blocked_ranges" {
   }
 }
 
+variable "labels" {
+  description = "Labels of the policy."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
 variable "name" {
   description = "Name of the policy."
   type        = string

@@ -6,7 +6,6 @@ resource "google_compute_network" "main" {
   name                    = "tallygate-egress"
   description             = "Outgoing traffic of the proxies."
   auto_create_subnetworks = false
-  routing_mode            = "REGIONAL"
 }
 
 resource "google_compute_subnetwork" "region" {
@@ -55,6 +54,7 @@ resource "google_compute_address" "region" {
   description  = "The address that providers see."
   region       = each.key
   address_type = "EXTERNAL"
+  labels       = var.labels
   network_tier = "PREMIUM"
 }
 

@@ -1,3 +1,10 @@
+variable "labels" {
+  description = "Labels of the addresses."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
 variable "project_id" {
   description = "Project of the network."
   type        = string

@@ -10,6 +10,7 @@ resource "google_kms_crypto_key" "main" {
   name            = "tallygate-data"
   key_ring        = google_kms_key_ring.main.id
   purpose         = "ENCRYPT_DECRYPT"
+  labels          = var.labels
   rotation_period = "${var.rotation_days * 24 * 60 * 60}s"
 
   # Data whose key is destroyed is gone: thirty days to change one's mind.

@@ -1,3 +1,10 @@
+variable "labels" {
+  description = "Labels of the key."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
 variable "location" {
   description = "Where the key is: europe or us for the multi-regions EU and US, else the data's region."
   type        = string

@@ -25,6 +25,7 @@ module "cloud_armor" {
 
   project_id     = var.project_id
   name           = "tallygate"
+  labels         = local.labels
   blocked_ranges = var.exposure.blocked_ranges
   rate_limit     = { requests_per_minute = local.requests_per_minute_per_address }
 }

@@ -16,5 +16,6 @@ module "egress" {
   count  = local.has_egress ? 1 : 0
 
   project_id  = var.project_id
+  labels      = local.labels
   subnetworks = local.egress_ranges
 }

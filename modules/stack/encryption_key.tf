@@ -18,6 +18,7 @@ module "encryption_key" {
   count  = var.options.customer_managed_key == null ? 0 : 1
 
   project_id    = var.project_id
+  labels        = local.labels
   location      = local.key_location
   rotation_days = var.options.customer_managed_key.rotation_days
   users         = { for service, agent in local._agents : service => "serviceAccount:${agent}" }

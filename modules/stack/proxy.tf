@@ -53,8 +53,14 @@ locals {
   ]...)
   proxy_services = merge(local._shared_services, local._dedicated_services)
 
+  all_hosts = sort(setunion(var.domains.hosts, flatten([for service in values(var.dedicated_services) : tolist(service.hosts)])))
+
+  # Identity tokens beside keys: behind the platform's check they are believed, else the proxy verifies them, for
+  # the hosts that clients call.
   proxy_environment = {
-    TALLYGATE_APP_DATABASE = module.app_database.setting
+    TALLYGATE_APP_DATABASE  = module.app_database.setting
+    TALLYGATE_IAM_AUDIENCES = join(",", [for host in local.all_hosts : "https://${host}"])
+    TALLYGATE_IAM_ENFORCED  = tostring(!local.is_public)
   }
 }
 

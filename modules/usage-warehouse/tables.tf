@@ -7,6 +7,7 @@ resource "google_bigquery_table" "raw" {
   dataset_id               = google_bigquery_dataset.raw.dataset_id
   table_id                 = each.key
   description              = each.value.description
+  labels                   = local.dataset_labels
   schema                   = file("${path.module}/schemas/${each.key}.json")
   clustering               = length(each.value.clustering) > 0 ? each.value.clustering : null
   require_partition_filter = each.value.require_partition_filter
@@ -37,6 +38,7 @@ resource "google_bigquery_table" "ledger" {
   dataset_id               = google_bigquery_dataset.ledger.dataset_id
   table_id                 = each.key
   description              = each.value.description
+  labels                   = local.dataset_labels
   schema                   = file("${path.module}/schemas/${each.key}.json")
   clustering               = length(each.value.clustering) > 0 ? each.value.clustering : null
   require_partition_filter = each.value.require_partition_filter

@@ -26,6 +26,7 @@ resource "google_bigquery_table" "view_on_tables" {
   project             = var.project_id
   dataset_id          = google_bigquery_dataset.ledger.dataset_id
   table_id            = each.key
+  labels              = local.dataset_labels
   deletion_protection = false # holds no data
 
   view {
@@ -42,6 +43,7 @@ resource "google_bigquery_table" "view_on_lines" {
   project             = var.project_id
   dataset_id          = google_bigquery_dataset.ledger.dataset_id
   table_id            = each.key
+  labels              = local.dataset_labels
   deletion_protection = false # holds no data
 
   view {
@@ -58,6 +60,7 @@ resource "google_bigquery_table" "view_on_events" {
   project             = var.project_id
   dataset_id          = google_bigquery_dataset.ledger.dataset_id
   table_id            = each.key
+  labels              = local.dataset_labels
   deletion_protection = false # holds no data
 
   view {
@@ -74,6 +77,7 @@ resource "google_bigquery_table" "view_on_hours" {
   project             = var.project_id
   dataset_id          = google_bigquery_dataset.ledger.dataset_id
   table_id            = each.key
+  labels              = local.dataset_labels
   deletion_protection = false # holds no data
 
   view {

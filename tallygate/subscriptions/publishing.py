@@ -25,7 +25,7 @@ _PAGE: Final = 100
 _KEYS_PER_LIST: Final = 10
 """Stripe lists prices of so many lookup keys at most."""
 
-ActionKind = Literal[
+Change = Literal[
     "create_meter", "create_product", "create_price", "replace_price", "label_price", "close_price"
 ]
 
@@ -42,7 +42,7 @@ class PublishError(Exception):
 class Action:
     """One change in Stripe."""
 
-    kind: ActionKind
+    change: Change
     name: str
     """Event name, product id or lookup key."""
     detail: str

@@ -7,10 +7,11 @@ import os
 import sys
 from typing import Final
 
+from tests.faults.kills import kills
 from tests.faults.ledger import ledger
 from tests.faults.totals import Totals
 
-SUITES: Final = ("ledger",)
+SUITES: Final = ("ledger", "kills")
 SEEDS: Final = 200
 
 
@@ -27,6 +28,8 @@ def main() -> int:
     totals = Totals()
     if given.only in (None, "ledger"):
         ledger(range(1, given.seeds + 1) if given.seed is None else [given.seed], totals)
+    if given.only in (None, "kills"):
+        kills(given.seed or 1, totals)
     print(totals, flush=True)
     return 1 if totals.wrong else 0
 

@@ -28,6 +28,7 @@ LOGS: Final = REPOSITORY / ".sandbox" / "faults"
 class Report:
     """What a worker tells about a month."""
 
+    seed: int
     verdict: Verdict
     runs: Counter[str]
     injected: Counter[str]
@@ -35,7 +36,7 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"ledger: {self.verdict}; runs: {counts(self.runs)}; "
+            f"ledger: seed {self.seed}: {self.verdict}; runs: {counts(self.runs)}; "
             f"faults: {counts(self.injected)}; {self.seconds:.0f} s"
         )
 
@@ -79,4 +80,4 @@ def _month(seed: int, servers: Hosts) -> Report:
     verdict = judge(script, played)
     if verdict.right:
         log.unlink()
-    return Report(verdict, played.runs, played.injected, time.monotonic() - started)
+    return Report(seed, verdict, played.runs, played.injected, time.monotonic() - started)

@@ -15,9 +15,8 @@ _SHOWN: int = 12
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is wrong with a month; units are tokens and nano-USD."""
+    """What is wrong with the books; units are tokens and nano-USD."""
 
-    seed: int
     doubled: int
     """Units in the books, or on invoices, beyond what was used."""
     lost: int
@@ -37,7 +36,7 @@ class Verdict:
         rest = len(self.problems) - len(shown)
         return "\n  ".join(
             (
-                f"seed {self.seed}: doubled {self.doubled}, lost {self.lost}",
+                f"doubled {self.doubled}, lost {self.lost}",
                 *shown,
                 *([f"… and {rest} more"] if rest else []),
             )
@@ -50,7 +49,6 @@ def judge(script: Script, played: Played) -> Verdict:
     doubled, lost = _balance(wanted, found)
     invoiced_twice, not_invoiced = _invoices(wanted, played.invoiced)
     return Verdict(
-        seed=script.seed,
         doubled=max(doubled, invoiced_twice),
         lost=max(lost, not_invoiced),
         parked=found.total("parked"),

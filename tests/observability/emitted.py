@@ -23,14 +23,18 @@ def event_names() -> dict[str, Path]:
     """Every name that a log line may carry as ``event``, with the file that writes it.
 
     Found as the first argument of ``emit``, as the value of a dictionary's ``event`` (literally, by a
-    module's constant, or by a field whose type is a ``Literal``), and as a constant named ``…_EVENT``.
+    module's constant, or by a field whose type is a ``Literal``, as in ``finding.kind`` with a class
+    ``Finding``), and as a constant named ``…_EVENT``.
     """
     records = Path("tallygate/records.py")
     found = {t: records for name, texts in _constants().items() if name.endswith("_EVENT") for t in texts}
     for path, tree in _trees().items():
         for node in ast.walk(tree):
             for written in _event_expressions(node):
-                found |= dict.fromkeys(_texts(written), path)
+                texts = _texts(written)
+                if isinstance(node, ast.Call):
+                    texts = texts or _from_table(written, tree)
+                found |= dict.fromkeys(texts, path)
     return found
 
 
@@ -42,7 +46,7 @@ def severe_events() -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and _name(node.func) == "emit" and len(node.args) > 1
         if "ERROR" in {c.value for c in ast.walk(node.args[1]) if isinstance(c, ast.Constant)}
-        for name in _texts(node.args[0])
+        for name in _texts(node.args[0]) or _from_table(node.args[0], tree)
     }
 
 
@@ -91,8 +95,17 @@ def _texts(written: ast.expr) -> list[str]:
     if isinstance(written, ast.Name):
         return _constants().get(written.id, [])
     if isinstance(written, ast.Attribute):
-        return _literal_fields().get(written.attr, [])
+        return _literal_fields().get((_name(written.value), written.attr), [])
     return []
+
+
+def _from_table(written: ast.expr, tree: ast.Module) -> list[str]:
+    """The texts that a variable can be where its module has tables of them: first in a tuple, by whatever."""
+    if not isinstance(written, ast.Name) or written.id.isupper():
+        return []
+    tables = [n.value for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.value, ast.Dict)]
+    rows = [value for table in tables for value in table.values if isinstance(value, ast.Tuple)]
+    return [text for row in rows if row.elts for text in _texts(row.elts[0])]
 
 
 @cache
@@ -109,9 +122,9 @@ def _constants() -> dict[str, list[str]]:
 
 
 @cache
-def _literal_fields() -> dict[str, list[str]]:
-    """Fields of classes whose type is a ``Literal`` that their module names."""
-    found: dict[str, list[str]] = {}
+def _literal_fields() -> dict[tuple[str, str], list[str]]:
+    """Fields whose type is a ``Literal`` that their module names, by class (in small letters) and name."""
+    found: dict[tuple[str, str], list[str]] = {}
     for tree in _trees().values():
         aliases = {
             _name(node.targets[0]): node.value
@@ -120,12 +133,14 @@ def _literal_fields() -> dict[str, list[str]]:
             and isinstance(node.value, ast.Subscript)
             and _name(node.value.value) == "Literal"
         }
-        for node in ast.walk(tree):
-            if isinstance(node, ast.AnnAssign) and isinstance(node.annotation, ast.Name):
+        for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+            for node in owner.body:
+                if not isinstance(node, ast.AnnAssign) or not isinstance(node.annotation, ast.Name):
+                    continue
                 values = aliases.get(node.annotation.id)
                 if values is not None:
                     texts = [str(c.value) for c in ast.walk(values) if isinstance(c, ast.Constant)]
-                    found.setdefault(_name(node.target), []).extend(texts)
+                    found[owner.name.lower(), _name(node.target)] = texts
     return found
 
 

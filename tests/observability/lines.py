@@ -25,6 +25,7 @@ from tallygate.logs import emit
 from tallygate.metering.report import Run, _summarise
 from tallygate.metering.window import window_from
 from tallygate.records import AdmitLine, UsageEvent
+from tallygate.subscriptions import sync
 from tests.observability.places import PROJECT, SERVICE
 
 NOW: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -110,6 +111,12 @@ def reporter_run(
     window = window_from({"depth": depth, "dry_run": dry_run}, NOW)
     run = Run(**changes)
     return from_function("usage_reporter", capsys, lambda: _summarise(run, window, 3))
+
+
+def sync_run(capsys: pytest.CaptureFixture[str], *, depth: Any = "recent", **changes: Any) -> LogEntry:
+    """The summary line of a run of the sync."""
+    run = sync.Run(**changes)
+    return from_function("stripe_sync", capsys, lambda: sync._summarise(run, depth))
 
 
 def event_line(

@@ -105,11 +105,18 @@ class Scribe:
         """A run of the reporter."""
         return lines.reporter_run(self._capsys, **changes)
 
+    def sync_run(self, **changes: Any) -> LogEntry:
+        """A run of the sync."""
+        return lines.sync_run(self._capsys, **changes)
+
     def job_run(self, job: dict[str, Any], outcome: str) -> LogEntry:
-        """A run of a scheduled job: the reporter's by its own code, others' with their common fields."""
+        """A run of a scheduled job: the by its own code where that exists."""
+        how: dict[str, dict[str, Any]] = {"failed": {"error": "x"}, "skipped": {"skipped": True}}
+        ended = how.get(outcome, {})
         if job["function"] == "usage_reporter":
-            ended: dict[str, dict[str, Any]] = {"failed": {"error": "x"}, "skipped": {"skipped": True}}
-            return lines.reporter_run(self._capsys, depth=job["body"]["depth"], **ended.get(outcome, {}))
+            return lines.reporter_run(self._capsys, depth=job["body"]["depth"], **ended)
+        if job["function"] == "stripe_sync":
+            return lines.sync_run(self._capsys, depth=job["body"]["depth"], **ended)
         fields = {"job": job["function"], "outcome": outcome, "duration_ms": 1, **job.get("body", {})}
         return lines.event_line(job["function"], self._capsys, "job_run", **fields)
 

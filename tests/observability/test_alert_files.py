@@ -87,7 +87,8 @@ def test_values_that_alerts_ask_for_exist(policies: dict[str, Any]) -> None:
         condition = promql(policy)
         for name, matchers, _ in selectors(condition["query"]) if condition else []:
             stem = name.removeprefix(f"{PREFIX}tallygate_")
-            stem = stem.removesuffix("_sum") if not (MODULE / "metrics" / f"{stem}.yaml").exists() else stem
+            if not (MODULE / "metrics" / f"{stem}.yaml").exists():
+                stem = stem.rpartition("_")[0]  # the sum or the count of a distribution
             labels = yaml.safe_load((MODULE / "metrics" / f"{stem}.yaml").read_text()).get("labels", {})
             for label, (_, value) in matchers.items():
                 if label == "monitored_resource":

@@ -67,6 +67,7 @@ FIRES: Final[dict[str, Make]] = {
         *spread(OK, 180, over_minutes=300), *spread(lines.usage(estimated=True), 20, over_minutes=300),
     ],
     "rejected-lines": lambda s: [Happening(20, s.run(rejected_lines=2))],
+    "nothing-succeeds": lambda s: spread(s.request_failed(), 6, over_minutes=12),
     "parked-usage": lambda s: [Happening(20, s.run(parked=1))],
     "rejected-usage": lambda s: [Happening(20, s.run(rejected=1))],
     "sealing-stopped": stop("sealing_stopped"),
@@ -76,6 +77,7 @@ FIRES: Final[dict[str, Make]] = {
     "two-items": stop("two_items"),
     "subscription-unbillable": stop("plan_unknown"),
     "event-parked": stop("event_parked"),
+    "inbox-backlog": lambda s: spread(s.sync_run(backlog=300), 40, over_minutes=40),
     "invoice-unbalanced": stop("invoice_unbalanced"),
     "meter-events-refused": stop("meter_events_refused"),
     "spend-lost": lambda s: [Happening(20, s.spend_lost())],
@@ -153,8 +155,19 @@ QUIET: Final[dict[str, dict[str, Make]]] = {
         "all of a handful": lambda s: spread(lines.usage(estimated=True), 5, over_minutes=300),
     },
     "rejected-lines": {"clean runs": lambda s: spread(s.run(sealed=3), 12, over_minutes=60)},
+    "nothing-succeeds": {
+        "one that succeeds": lambda s: [*spread(BROKEN, 6, over_minutes=12), Happening(9, OK)],
+        "an odd request": lambda s: spread(BROKEN, 3, over_minutes=12),
+        "a provider that is down": lambda s: spread(PROVIDER, 50, over_minutes=12),
+    },
     "parked-usage": {"a rehearsal": lambda s: [Happening(20, s.run(parked=4, dry_run=True))]},
     "rejected-usage": {"clean runs": lambda s: spread(s.run(sent=3), 12, over_minutes=60)},
+    "inbox-backlog": {
+        "a burst that is being worked off": lambda s: [
+            *spread(s.sync_run(backlog=1500), 1, over_minutes=1, until_minutes=10),
+            *spread(s.sync_run(), 9, over_minutes=9),
+        ],
+    },
     "meter-stopped": {"two items": stop("two_items")},
     "two-items": {"a closed meter": stop("meter_closed")},
     "webhook-failing": {

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import combinations
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from sandbox.bigquery.types import field_from_api
 from sandbox.lql import parse as parse_filter
@@ -72,6 +74,17 @@ def test_every_file_is_a_dashboard_of_its_environment(dashboards: dict[str, Any]
     assert set(dashboards) == set(NAMES)
     assert len({one["displayName"] for one in dashboards.values()}) == len(NAMES)
     assert all(one["displayName"].startswith("prod: ") for one in dashboards.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dashboard_is_one_that_the_api_takes(name: str, dashboards: dict[str, Any]) -> None:
+    """By the API's own description, recorded without its prose: unknown fields and values are refused."""
+    schema = json.loads((Path(__file__).parent / "schemas" / "dashboard-v1.json").read_text())
+    validator = Draft202012Validator(schema)
+    wrong = json.loads(json.dumps(dashboards[name]).replace('"xyChart"', '"lineChart"'))
+
+    assert [error.message for error in validator.iter_errors(dashboards[name])] == []
+    assert not validator.is_valid(wrong)
 
 
 @pytest.mark.parametrize("name", NAMES)

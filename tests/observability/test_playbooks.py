@@ -12,9 +12,10 @@ import pytest
 
 from sandbox.lql import parse as parse_filter
 from sandbox.warehouse import LEDGER
+from tallygate.secrets import STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET
 from tests.observability import emitted, lines
 from tests.observability.conftest import Planned
-from tests.observability.places import MODULE, PLAYBOOKS, jobs
+from tests.observability.places import MODULE, PLAYBOOKS, SERVICE, jobs
 from tests.observability.promql import selectors
 from tests.observability.scenes import PREFIX
 from tests.observability.test_metrics import COMING
@@ -123,6 +124,20 @@ def test_a_promql_query_names_metrics_that_exist(query: Query, planned: Planned)
         stem = name.removeprefix(PREFIX)
         assert {stem, stem.removesuffix("_bucket"), stem.removesuffix("_sum")} & known, name
         assert "monitored_resource" in matchers
+
+
+@pytest.mark.parametrize("query", of("sh"))
+def test_a_command_names_secrets_services_and_jobs_that_exist(query: Query) -> None:
+    scheduler = (MODULE.parent / "scheduler" / "main.tf").read_text()
+    assert '"tallygate-${each.key}"' in scheduler, "modules/scheduler/main.tf names jobs in another way"
+    named = {
+        r"secrets versions list (\S+)": {STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET},
+        r"scheduler jobs (?:run|pause) (\S+)": {"tallygate-JOB", *(f"tallygate-{job}" for job in jobs())},
+        r"--service (\S+)": {SERVICE},
+    }
+
+    for pattern, known in named.items():
+        assert set(re.findall(pattern, query.text)) <= known
 
 
 def test_the_pages_of_jobs_tell_of_every_function_that_is_scheduled() -> None:

@@ -135,6 +135,31 @@ class Terraform:
         return workspace
 
 
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """Plans of whole roots, each made once: the committed values, with what a variant changes."""
+
+    terraform: Terraform
+    folders: pytest.TempPathFactory
+    made: dict[str, dict[str, Any]]
+
+    def of(self, root: str, *, values: str = "", **changes: Any) -> dict[str, Any]:
+        """The plan of a root; ``values`` names its value file where it has several."""
+        key = json.dumps([root, values, changes], sort_keys=True)
+        if key not in self.made:
+            workspace = self.terraform.root(root, self.folders.mktemp(root))
+            if values:
+                shutil.copy(workspace.folder / values, workspace.folder / "aa_values.auto.tfvars")
+            self.made[key] = workspace.plan(**changes)
+        return self.made[key]
+
+
+@pytest.fixture(scope="session")
+def plans(terraform: Terraform, tmp_path_factory: pytest.TempPathFactory) -> Plans:
+    """Plans of whole roots."""
+    return Plans(terraform, tmp_path_factory, {})
+
+
 @pytest.fixture(scope="session")
 def terraform() -> Iterator[Terraform]:
     """Terraform with the chosen provider."""

@@ -1,6 +1,8 @@
 # The rules of this module's inputs, and what follows from them. Nothing is created: the provider is mocked.
 
-mock_provider "google" {}
+mock_provider "google" {
+  source = "../../tests/terraform/mocks"
+}
 
 variables {
   project_id  = "demo-project"

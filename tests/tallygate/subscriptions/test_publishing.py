@@ -82,7 +82,7 @@ def test_a_changed_price_is_a_new_one_and_the_old_one_is_closed(
     actions = publish(client, changed(plans, "team", seat_cents=2500), dry_run=False)
 
     after = current_prices(client, plans)["team-seat"]
-    assert [action.kind for action in actions] == ["replace_price", "close_price"]
+    assert [action.change for action in actions] == ["replace_price", "close_price"]
     assert client.v1.prices.retrieve(after).unit_amount == 2500
     old = client.v1.prices.retrieve(before)
     assert (old.unit_amount, old.active, old.lookup_key) == (2000, False, None)
@@ -98,7 +98,7 @@ def test_what_a_run_that_died_left_open_is_closed_by_the_next(
 
     actions = publish(client, changed(plans, "team", seat_cents=2500), dry_run=False)
 
-    assert [(action.kind, action.detail) for action in actions] == [("close_price", before)]
+    assert [(action.change, action.detail) for action in actions] == [("close_price", before)]
 
 
 def test_a_price_that_lost_its_label_gets_it_back(client: stripe.StripeClient, plans: Plans) -> None:
@@ -108,7 +108,7 @@ def test_a_price_that_lost_its_label_gets_it_back(client: stripe.StripeClient, p
 
     actions = publish(client, plans, dry_run=False)
 
-    assert [action.kind for action in actions] == ["label_price"]
+    assert [action.change for action in actions] == ["label_price"]
     metadata = client.v1.prices.retrieve(price).metadata
     assert metadata is not None
     assert metadata["tallygate_plan"] == "scale"
