@@ -99,6 +99,11 @@ module "proxy" {
     sha256    = module.configuration.sha256
   }
 
-  # A revision starts only if its identity may read its secrets and its database.
-  depends_on = [google_project_iam_member.proxy_database, google_project_iam_member.proxy_secret]
+  # A revision starts only if its identity may read its secrets and its database; and a column that it fills is
+  # there before it is.
+  depends_on = [
+    google_project_iam_member.proxy_database,
+    google_project_iam_member.proxy_secret,
+    module.usage_warehouse,
+  ]
 }
