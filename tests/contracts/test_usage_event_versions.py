@@ -151,9 +151,7 @@ def test_the_warehouse_is_applied_before_the_image_that_fills_it() -> None:
 
     dependencies = [str(entry).strip("${}") for entry in proxy["depends_on"]]
 
-    assert "module.usage_warehouse" in dependencies, (
-        f"{path}: the proxy may start before its columns"
-    )
+    assert "module.usage_warehouse" in dependencies, f"{path}: the proxy may start before its columns"
 
 
 def test_every_field_that_the_gateway_writes_has_a_column_already() -> None:
