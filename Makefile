@@ -87,6 +87,10 @@ soak: $(READY) ## Run the long tests, months under faults, subscriptions. ONLY=l
 release: $(READY) ## Build what is deployed from this commit and record it. ENV=dev PUBLISH=yes IMAGE=keep
 	@$(BIN)/python -m delivery release --env '$(ENV)' $(if $(filter yes,$(PUBLISH)),--publish) $(if $(filter keep,$(IMAGE)),--keep-image)
 
+.PHONY: check
+check: $(READY) ## Check an environment's release file, catalogue and plans. ENV=dev
+	@$(BIN)/python -m delivery check --env '$(ENV)'
+
 .PHONY: plan
 plan: $(READY) terraform-version ## Plan an environment, judge the plan, save both. ENV=dev LABELS=prod-delete
 	@$(BIN)/python -m delivery plan --env '$(ENV)' $(foreach label,$(LABELS),--label '$(label)')

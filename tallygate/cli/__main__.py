@@ -7,13 +7,14 @@ import sys
 import typer
 
 from tallygate.appdb import DatabaseUnavailableError
-from tallygate.cli import keys, tenants
+from tallygate.cli import keys, plans, tenants
 from tallygate.cli.errors import OperatorError
 from tallygate.schemas import ConfigurationError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.add_typer(tenants.app, name="tenants", help="Who is served.")
 app.add_typer(keys.app, name="keys", help="The keys that tenants call with.")
+app.add_typer(plans.app, name="plans", help="What tenants can subscribe to.")
 
 
 def main() -> None:

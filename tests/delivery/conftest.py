@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from rich.console import Console
 
+from delivery.archive import build_archive
 from delivery.environments import ORDER, REPOSITORY
 from delivery.release_file import Release, write_release
 from sandbox.demo.__main__ import own_sandbox
@@ -35,6 +36,25 @@ artifacts = {{
   functions_bucket = "example-{name}-functions"
   image_repository = "europe-docker.pkg.dev/example-{name}/tallygate"
 }}
+places = {{
+  regions = {{ europe-west1 = {{}} }}
+}}
+secret_versions = {{ openai-api-key = "1" }}
+"""
+
+
+_ROOT: Final = """
+terraform {{
+  backend "local" {{}}
+}}
+variable "image_digest" {{ type = string }}
+variable "functions_archive" {{ type = object({{ object = string, sha256 = string }}) }}
+variable "project_id" {{ type = string }}
+variable "artifacts" {{ type = any }}
+variable "places" {{ type = any }}
+variable "secret_versions" {{ type = any }}
+resource "terraform_data" "service" {{ input = var.image_digest }}
+resource "terraform_data" "{name}" {{ input = var.functions_archive.sha256 }}
 """
 
 
@@ -163,6 +183,35 @@ def buckets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Buckets]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def site(checkout: Checkout, buckets: Buckets) -> Checkout:
+    """A checkout whose environments Terraform can plan and apply, with a release made for dev."""
+    archive = build_archive(checkout.root)
+    for name in ("dev", "staging", "prod"):
+        write_root(checkout, name, "archive")
+        (checkout.folder(name) / "backend.hcl").write_text(
+            f'path = "{checkout.root.parent / name}.tfstate"\n'
+        )
+    (checkout.root / "modules").mkdir()
+    (checkout.root / "modules" / "README").write_text("modules\n")
+    with (checkout.root / ".gitignore").open("a") as ignored:
+        ignored.write(".terraform.lock.hcl\n")
+    release(checkout, "dev", Release(DIGEST, archive.object_name, archive.sha256))
+    release(checkout, "prod", Release(DIGEST, archive.object_name, archive.sha256))
+    for name in ("dev", "staging", "prod"):
+        buckets.objects[f"example-{name}-functions", archive.object_name] = archive.content
+    checkout.commit("Add roots and a release")
+    return checkout
+
+
+def write_root(checkout: Checkout, name: str, resource: str) -> None:
+    (checkout.folder(name) / "main.tf").write_text(_ROOT.format(name=resource))
+
+
+def release(checkout: Checkout, name: str, made: Release) -> None:
+    write_release(checkout.folder(name) / "release.auto.tfvars.json", made)
 
 
 @pytest.fixture(scope="session")

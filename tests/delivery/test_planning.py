@@ -7,7 +7,6 @@ import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -17,50 +16,9 @@ from delivery.errors import CannotRunError, DeliveryError
 from delivery.plan_policy import DELETE_LABEL
 from delivery.planning import apply_plan, find_drift, make_plan
 from delivery.promotion import copy_artifacts, promote
-from delivery.release_file import Release, read_release, write_release
+from delivery.release_file import Release, read_release
 from delivery.saved_plan import SavedPlan
-from tests.delivery.conftest import DIGEST, Buckets, Checkout
-
-_ROOT: Final = """
-terraform {{
-  backend "local" {{}}
-}}
-variable "image_digest" {{ type = string }}
-variable "functions_archive" {{ type = object({{ object = string, sha256 = string }}) }}
-variable "project_id" {{ type = string }}
-variable "artifacts" {{ type = any }}
-resource "terraform_data" "service" {{ input = var.image_digest }}
-resource "terraform_data" "{name}" {{ input = var.functions_archive.sha256 }}
-"""
-
-
-@pytest.fixture
-def site(checkout: Checkout, buckets: Buckets) -> Checkout:
-    """A checkout whose environments Terraform can plan and apply, with a release made for dev."""
-    archive = build_archive(checkout.root)
-    for name in ("dev", "staging", "prod"):
-        write_root(checkout, name, "archive")
-        (checkout.folder(name) / "backend.hcl").write_text(
-            f'path = "{checkout.root.parent / name}.tfstate"\n'
-        )
-    (checkout.root / "modules").mkdir()
-    (checkout.root / "modules" / "README").write_text("modules\n")
-    with (checkout.root / ".gitignore").open("a") as ignored:
-        ignored.write(".terraform.lock.hcl\n")
-    release(checkout, "dev", Release(DIGEST, archive.object_name, archive.sha256))
-    release(checkout, "prod", Release(DIGEST, archive.object_name, archive.sha256))
-    for name in ("dev", "staging", "prod"):
-        buckets.objects[f"example-{name}-functions", archive.object_name] = archive.content
-    checkout.commit("Add roots and a release")
-    return checkout
-
-
-def write_root(checkout: Checkout, name: str, resource: str) -> None:
-    (checkout.folder(name) / "main.tf").write_text(_ROOT.format(name=resource))
-
-
-def release(checkout: Checkout, name: str, made: Release) -> None:
-    write_release(checkout.folder(name) / "release.auto.tfvars.json", made)
+from tests.delivery.conftest import DIGEST, Buckets, Checkout, release, write_root
 
 
 def planned(checkout: Checkout, name: str, *labels: str) -> SavedPlan:
