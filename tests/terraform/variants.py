@@ -34,6 +34,6 @@ VARIANTS: Final = ("prod", "prod, private", "prod, everything", "dev", "staging"
 def plan_of(plans: Plans, variant: str) -> dict[str, Any]:
     """The plan of a variant."""
     if variant == "bootstrap":
-        return plans.of("bootstrap", values="prod.tfvars")
+        return plans.of("bootstrap", values="staging.tfvars")
     environment, _, what = variant.partition(", ")
     return plans.of(environment, **{"": {}, "private": PRIVATE, "everything": EVERYTHING}[what])
