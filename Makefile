@@ -72,8 +72,8 @@ fmt: $(READY) terraform-version ## Format Python and Terraform.
 SUITES := ledger lifecycle kills
 
 .PHONY: bench
-bench: $(READY) ## Measure the proxy beside a bare LiteLLM, in about ten minutes.
-	@$(BIN)/python -m sandbox.bench
+bench: $(READY) ## Measure the proxy beside a bare LiteLLM, and the ledger; about a quarter of an hour. ONLY=proxy or ledger
+	@$(BIN)/python -m sandbox.bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: soak
 soak: $(READY) ## Run the long tests, months under faults, subscriptions. ONLY=ledger, kills, lifecycle or path, SEEDS=n
