@@ -336,7 +336,7 @@ def test_the_image_is_built_of_the_locked_packages_of_one_python(checkout: Check
     dockerfile = (REPOSITORY / image.DOCKERFILE).read_text()
     lock_target = (REPOSITORY / "Makefile").read_text()
 
-    versions = set(re.findall(r"^FROM python:(\d+\.\d+)-", dockerfile, re.MULTILINE))
+    versions = set(re.findall(r"^ARG BASE_IMAGE=python:(\d+\.\d+)-", dockerfile, re.MULTILINE))
 
     assert versions == {"3.11"}
     assert "--python-version 3.11" in lock_target, (
