@@ -27,6 +27,7 @@ from tests.faults.script import (
     STRIPE_FAULTS,
     TOKENS,
     Account,
+    Job,
     Request,
     Run,
     Script,
@@ -99,10 +100,12 @@ def play(script: Script, folder: Path, on: Hosts) -> Played:
 
 
 def _compress_waits(patch: pytest.MonkeyPatch) -> None:
-    """BigQuery's client waits seconds before it tries again; months have no time for that."""
+    """The clients of BigQuery and Stripe wait seconds before they try again; months have no time for that."""
     for retry in (bigquery.DEFAULT_RETRY, bigquery.retry.DEFAULT_JOB_RETRY, warehouse._RETRY):
         patch.setattr(retry, "_initial", 0.005)
         patch.setattr(retry, "_maximum", 0.05)
+    patch.setattr("stripe._http_client.HTTPClient.INITIAL_DELAY", 0.005)
+    patch.setattr("stripe._http_client.HTTPClient.MAX_DELAY", 0.05)
 
 
 class _Month:
@@ -110,7 +113,7 @@ class _Month:
         self._script = script
         self._here = here
         self._customers: dict[str, str] = {}
-        self._process = self._start()
+        self._processes: dict[Job, Function] = {}
         self._lines = sorted(_lines(script), key=lambda line: line["receiveTimestamp"])
         self._database_faults = faults_path(here.folder / APP_DATABASE)
         self._played = Played(Books())
@@ -126,11 +129,15 @@ class _Month:
         self._here.advance(seconds=(NEXT_PERIOD_END + _AFTERWARDS - self._here.now).total_seconds())
         self._look_once_more()
         self._read_books()
-        self._process.close()
+        for process in self._processes.values():
+            process.close()
         return self._played
 
-    def _start(self) -> Function:
-        return Function("usage_reporter")
+    def _process(self, job: Job) -> Function:
+        """The job's process, which is started when there is none."""
+        if job not in self._processes:
+            self._processes[job] = Function(job)
+        return self._processes[job]
 
     # --- before ------------------------------------------------------------------------------
 
@@ -184,7 +191,7 @@ class _Month:
 
     def _send_foreign(self) -> None:
         """Let someone else take identifiers of this ledger, which has to be named for that."""
-        self._process.post({"depth": "recent"})
+        self._process("usage_reporter").post({"depth": "recent"})
         (epoch,) = self._here.rows("ledger.ledger_epochs")
         stranger = self._here.customer("stranger")
         for bucket in self._script.foreign:
@@ -226,15 +233,15 @@ class _Month:
         if outage:
             self._here.stripe.arm("outage", rate=1.0)
         fate = self._arm(trouble)
-        self._process.life.fate, self._process.life.calls = fate, 0
+        process = self._process(run.job)
+        process.life.fate, process.life.calls = fate, 0
         if trouble.kind in OVERLAPS:
-            self._overlap(run)
+            self._overlap(process, run)
         else:
-            self._post(self._process, run)
-        if self._process.life.dead:
-            self._process.close()
-            self._process = self._start()
-        self._process.life.fate = None
+            self._post(process, run)
+        process.life.fate = None
+        if process.life.dead or trouble.kind in OVERLAPS:
+            self._processes.pop(run.job).close()
         self._count_faults()
 
     def _arm(self, trouble: Trouble) -> Fate | None:
@@ -292,9 +299,8 @@ class _Month:
         ended = "skipped" if answer.get("skipped") else "done" if status == 200 else "failed"
         self._played.runs[ended] += 1
 
-    def _overlap(self, run: Run) -> None:
+    def _overlap(self, slow: Function, run: Run) -> None:
         """A run that halts for longer than its lease; another one takes over, then both go on."""
-        slow = self._process
         thread = threading.Thread(target=self._post, args=(slow, run))
         thread.start()
         while thread.is_alive() and not slow.life.halted.wait(_LOOK_SECONDS) and not self._holds_snapshot():
@@ -302,13 +308,11 @@ class _Month:
         if thread.is_alive():
             self._played.injected["overlap"] += 1
             self._here.advance(seconds=(LEASE + timedelta(minutes=1)).total_seconds())
-            other = self._start()
+            other = Function(run.job)
             self._post(other, run)
             other.close()
         slow.life.woken.set()
         thread.join()
-        slow.close()
-        self._process = self._start()
 
     def _holds_snapshot(self) -> bool:
         return any(
@@ -330,7 +334,7 @@ class _Month:
     # --- afterwards --------------------------------------------------------------------------
 
     def _look_once_more(self) -> None:
-        status, answer = self._process.post({"depth": "daily"})
+        status, answer = self._process("usage_reporter").post({"depth": "daily"})
         for name in ("sealed", "sent", "backlog", "stopped_buckets"):
             if answer.get(name):
                 self._played.restless.append(f"{name} = {answer[name]}")

@@ -22,6 +22,7 @@ from tallygate.metering.report import Reporter
 from tallygate.metering.send import SendPolicy
 from tallygate.metering.sinks import Answer, MeterEvent, UsageSink
 from tallygate.metering.warehouse import Warehouse
+from tallygate.reconciliation.reconcile import Reconciler
 from tests.functions.deployed import SOURCE
 
 T = TypeVar("T")
@@ -98,7 +99,8 @@ class Function:
         self._app = create_app(target, str(SOURCE))
         module: Any = sys.modules["main"]
         module.Reporter = self._reporter
-        self._made: list[Reporter] = []
+        module.Reconciler = self._reconciler
+        self._made: list[Reporter | Reconciler] = []
 
     def close(self) -> None:
         """Let go of what the end of a process would let go of."""
@@ -121,12 +123,23 @@ class Function:
         made = Reporter(**given)
         self._made.append(made)
         policy = SendPolicy(closes_after=made.invoice_grace, backoff_seconds=0.001, budget_seconds=30)
+        database: Any = _Counted(made.database, "database", self.life)
         return replace(
             made,
             warehouse=lambda: self._warehouse(made.warehouse()),
             sink=lambda: _Sink(made.sink(), self.life),
-            database=_Database(made.database, self.life),
+            database=database,
             policy=policy,
+        )
+
+    def _reconciler(self, **given: Any) -> Reconciler:
+        """The reconciler as the function makes it, with its ways out counted."""
+        made = Reconciler(**given)
+        self._made.append(made)
+        summaries: Any = lambda: _Counted(made.stripe(), "summaries", self.life)  # noqa: E731
+        database: Any = _Counted(made.database, "database", self.life)
+        return replace(
+            made, warehouse=lambda: self._warehouse(made.warehouse()), stripe=summaries, database=database
         )
 
     def _warehouse(self, made: Warehouse) -> Warehouse:
@@ -176,16 +189,17 @@ class _Sink:
         return self.life.call("sink", lambda: self.sink.send(event, idempotency_key))
 
 
-class _Database:
-    """The way out to the app database."""
+class _Counted:
+    """An object whose every call is counted."""
 
-    def __init__(self, database: Any, life: Life) -> None:
-        self._database = database
+    def __init__(self, behind: Any, name: str, life: Life) -> None:
+        self._behind = behind
+        self._name = name
         self._life = life
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._database, name)
-        return lambda *args, **options: self._life.call("database", lambda: method(*args, **options))
+        method = getattr(self._behind, name)
+        return lambda *args, **options: self._life.call(self._name, lambda: method(*args, **options))
 
 
 LEASE: Final = timedelta(minutes=10)

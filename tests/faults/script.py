@@ -27,6 +27,7 @@ MOST_RUNS: Final = 300
 
 Basis = Literal["none", "tokens", "cost"]
 Depth = Literal["recent", "hourly", "daily"]
+Job = Literal["usage_reporter", "usage_reconciler"]
 Fate = Literal["recorded", "killed", "broken"]
 """What becomes of a request's usage line: written; never written; written so that it can't be usage."""
 
@@ -90,11 +91,12 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of the reporter."""
+    """One run of a job."""
 
     at: datetime
     depth: Depth
     trouble: Trouble = Trouble()
+    job: Job = "usage_reporter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +145,25 @@ class Script:
 
 
 STRIPE_FAULTS: Final = (
-    "commit_then_drop", "commit_then_500", "error_500", "rate_limit_429", "conflict_409",
+    "commit_then_drop", "commit_then_500", "error_500", "rate_limit_429", "conflict_409", "stale_read",
 )  # fmt: skip
 WAREHOUSE_FAULTS: Final = ("warehouse_500", "warehouse_500_after")
 DEATHS: Final = ("killed", "killed_while_sealing", "killed_while_sending")
 OVERLAPS: Final = ("halted", "snapshot_overlap")
 TROUBLES: Final = (
-    *STRIPE_FAULTS,
+    *(kind for kind in STRIPE_FAULTS if kind != "stale_read"),
     *WAREHOUSE_FAULTS,
     *DEATHS,
     *OVERLAPS,
     "database_outage",
     "insert_all_partial",
 )
+
+
+RECONCILER_TROUBLES: Final = (
+    "killed", "halted", "error_500", "rate_limit_429", "stale_read", "warehouse_500", "warehouse_500_after",
+    "database_outage",
+)  # fmt: skip
 
 
 def write(seed: int, size: Size = FULL) -> Script:
@@ -267,7 +275,7 @@ def _outages(draw: random.Random, size: Size) -> tuple[Outage, ...]:
     if draw.random() >= size.outage:
         return ()
     start = _moment(draw, PERIOD_START + timedelta(days=2), PERIOD_END - timedelta(days=4))
-    return (Outage(start, start + timedelta(hours=6)),)
+    return (Outage(start, start + timedelta(hours=draw.choice((6, 30)))),)
 
 
 def _runs(draw: random.Random, bursts: list[datetime], outages: tuple[Outage, ...]) -> tuple[Run, ...]:
@@ -282,10 +290,15 @@ def _runs(draw: random.Random, bursts: list[datetime], outages: tuple[Outage, ..
         if not ends_period:
             runs.append(Run(burst + timedelta(hours=draw.uniform(1.5, 4)), "daily"))
         runs.append(Run(burst + timedelta(hours=draw.uniform(14, 31)), "daily"))
+        if draw.random() < 0.4:
+            trouble = _trouble(draw, RECONCILER_TROUBLES)
+            after = burst + timedelta(hours=draw.uniform(2.5, 40))
+            runs.append(Run(after, draw.choice(("hourly", "daily")), trouble, "usage_reconciler"))
     for outage in outages:
         for share in (0.02, 0.4, 0.9):
             runs.append(Run(outage.start + (outage.end - outage.start) * share, "hourly"))
         runs.append(Run(outage.end + timedelta(minutes=12), "daily"))
+        runs += _gate(outage.end + timedelta(hours=2))
     if len(runs) > MOST_RUNS:
         raise ValueError(f"{len(runs)} runs: at most {MOST_RUNS} are meant")
     return (*sorted(_apart(runs), key=lambda run: run.at), *_settling())
@@ -295,16 +308,26 @@ def _apart(runs: list[Run]) -> Iterator[Run]:
     """Nothing in trouble around the end of the period; nothing after the last requests."""
     for run in runs:
         near = abs(run.at - PERIOD_END) < timedelta(hours=10)
-        yield Run(run.at, run.depth) if near else run
+        yield Run(run.at, run.depth, job=run.job) if near else run
+
+
+def _gate(first: datetime) -> tuple[Run, ...]:
+    """Two looks at what Stripe has summed, six hours apart; then what has to be sent again is sent."""
+    return (
+        Run(first, "daily", job="usage_reconciler"),
+        Run(first + timedelta(hours=6, minutes=10), "daily", job="usage_reconciler"),
+        Run(first + timedelta(hours=6, minutes=40), "daily"),
+    )
 
 
 def _settling() -> tuple[Run, ...]:
-    """A run that goes well when the last line has come."""
-    return (Run(LAST_REQUEST + MOST_LATE + timedelta(hours=3), "daily"),)
+    """Runs that go well when the last line has come."""
+    end = LAST_REQUEST + MOST_LATE + timedelta(hours=3)
+    return (Run(end, "daily"), *_gate(end + timedelta(hours=3)))
 
 
-def _trouble(draw: random.Random) -> Trouble:
-    kind = draw.choices(TROUBLES, [5 if kind == "killed" else 1 for kind in TROUBLES])[0]
+def _trouble(draw: random.Random, kinds: tuple[str, ...] = TROUBLES) -> Trouble:
+    kind = draw.choices(kinds, [5 if kind == "killed" else 1 for kind in kinds])[0]
     return Trouble(
         kind,
         call=draw.randint(1, 26),
