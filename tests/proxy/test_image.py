@@ -46,7 +46,7 @@ def test_packages_are_installed_by_hash_only(instructions: list[Instruction]) ->
 
 
 def test_everything_is_compiled_and_nothing_is_written_at_run_time(instructions: list[Instruction]) -> None:
-    runs = " ".join(named(instructions, "RUN"))
+    runs = " && ".join(named(instructions, "RUN"))
 
     assert re.findall(r"compileall [^&]* (/venv/lib|/app)\b", runs) == ["/venv/lib", "/app"]
     assert "PYTHONDONTWRITEBYTECODE=1" in " ".join(named(instructions, "ENV"))
