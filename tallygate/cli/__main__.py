@@ -7,7 +7,7 @@ import sys
 import typer
 
 from tallygate.appdb import DatabaseUnavailableError
-from tallygate.cli import keys, plans, tenants
+from tallygate.cli import invoice, keys, plans, tenants, usage
 from tallygate.cli.errors import OperatorError
 from tallygate.schemas import ConfigurationError
 
@@ -15,6 +15,8 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 app.add_typer(tenants.app, name="tenants", help="Who is served.")
 app.add_typer(keys.app, name="keys", help="The keys that tenants call with.")
 app.add_typer(plans.app, name="plans", help="What tenants can subscribe to.")
+app.add_typer(usage.app, name="usage", help="What was used, and what is sealed of it.")
+app.add_typer(invoice.app, name="invoice", help="What stands behind an invoice.")
 
 
 def main() -> None:

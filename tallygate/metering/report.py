@@ -27,7 +27,7 @@ from tallygate.secrets import SecretMissingError
 JOB: Final = "usage_reporter"
 LEASE_DURATION: Final = timedelta(minutes=10)
 """Longer than a run may take; a run that dies blocks its followers for no longer than that."""
-_SEAL_MARGIN: Final = timedelta(minutes=10)
+SEAL_MARGIN: Final = timedelta(minutes=10)
 """Usage is booked late when its period's invoice closes so soon that sending may miss it."""
 _STOPS: Final = frozenset({"credentials", "collision", "sink_unavailable"})
 """Reasons to give up sending that a caller must hear of."""
@@ -119,14 +119,14 @@ def report(reporter: Reporter, window: Window) -> Run:
 
 def _rehearse(warehouse: Warehouse, reporter: Reporter, window: Window, run: Run) -> None:
     """Only look: what would be sealed, noted and sent."""
-    now, closes_after = reporter.clock.now(), reporter.invoice_grace - _SEAL_MARGIN
+    now, closes_after = reporter.clock.now(), reporter.invoice_grace - SEAL_MARGIN
     seen = survey(warehouse, window, now, closes_after)
     run.sealed, run.rejected_lines = seen.unsealed_buckets, seen.new_rejects
     run.stopped_buckets, run.backlog = seen.stopped_buckets, seen.unsent
 
 
 def _work(warehouse: Warehouse, reporter: Reporter, window: Window, run: Run, lease: Lease) -> None:
-    now, closes_after = reporter.clock.now(), reporter.invoice_grace - _SEAL_MARGIN
+    now, closes_after = reporter.clock.now(), reporter.invoice_grace - SEAL_MARGIN
 
     def look() -> Survey:
         return survey(warehouse, window, now, closes_after, whole=True)

@@ -172,6 +172,13 @@ def stopped_buckets(
     return warehouse.read("stopped", window_parameters(window, now, closes_after))[:_TOLD]
 
 
+def due_rows(
+    warehouse: Warehouse, window: Window, now: datetime, closes_after: timedelta
+) -> list[dict[str, Any]]:
+    """For people: what a seal of the window would add, and (``stopped``) the hours it would leave alone."""
+    return warehouse.read("due_rows", window_parameters(window, now, closes_after))
+
+
 def _survey_from(row: dict[str, Any], head_since: datetime) -> Survey:
     return Survey(
         ledger_epoch=row["ledger_epoch"],

@@ -1410,4 +1410,91 @@ RECONCILING: Final = (
     ),
 )
 
-CASES: Final[tuple[Case, ...]] = (*USAGE_CLEAN, *VIEWS, *SEALS, *STATEMENTS, *RECONCILING)
+PERIOD: Final = {
+    "period_start": ("TIMESTAMP", PERIOD_START),
+    "period_end": ("TIMESTAMP", PERIOD_END),
+}
+BUCKETS: Final = {
+    "buckets": (
+        "ARRAY<STRUCT<usage_hour TIMESTAMP, segment_id STRING>>",
+        [{"usage_hour": HOUR, "segment_id": "seg1"}],
+    ),
+    "window_start": ("TIMESTAMP", HOUR),
+    "window_end": ("TIMESTAMP", "2026-03-10T15:00:00Z"),
+    "tenant_id": ("STRING", "acme"),
+    "meter": ("STRING", INPUT),
+}
+EXPLAINED: Final = {
+    STDOUT: [
+        line("r1"),
+        line("r2", input_tokens=0, total_tokens=20),
+        line("r3", billable=False),
+        line("r4", tenant_id="bolt"),
+        line("r5", at="2026-03-10T14:40:00Z"),
+    ],
+    SEGMENTS: [
+        segment(),
+        segment("seg2", valid_from="2026-03-10T14:30:00Z"),
+        segment("b", tenant_id="bolt"),
+    ],
+}
+EXPLAINING: Final = (
+    Case(
+        name="what a seal would add and what it would leave alone is shown",
+        sql="due_rows.sql",
+        parameters={**WINDOW, **DUE},
+        tables={
+            STDOUT: [line("r1")],
+            SEGMENTS: [segment()],
+            DELTAS: [delta(1, value=60), delta(1, meter=OUTPUT, value=21)],
+        },
+        expected=[
+            {"meter": INPUT, "value": 40, "stopped": False, "disposition": "billable"},
+            {"meter": OUTPUT, "value": 0, "stopped": True, "disposition": None},
+            {"meter": COST, "value": 5000, "stopped": False, "disposition": "included"},
+        ],
+    ),
+    Case(
+        name="a tenant with a segment is known",
+        sql="known_tenants.sql",
+        parameters={"tenant_id": ("STRING", "acme")},
+        tables={SEGMENTS: [segment(), segment("seg2"), segment("b", tenant_id="bolt")]},
+        expected=[{"tenant_id": "acme"}],
+    ),
+    Case(
+        name="the sealed rows of a line are those booked in its period, late ones too",
+        sql="explain_deltas.sql",
+        parameters={**PERIOD, "stripe_customer": ("STRING", "cus_1"), "meter": ("STRING", INPUT)},
+        tables={
+            DELTAS: [
+                delta(1),
+                delta(2, value=7, usage_hour="2026-02-20T00:00:00Z", late=True),
+                delta(3, booked_at=PERIOD_END),
+                delta(4, disposition="included"),
+                delta(5, stripe_customer="cus_2"),
+                delta(6, meter=OUTPUT),
+            ],
+            DELIVERIES: [delivery("sent", at=NOW, seq=1)],
+        },
+        expected=[
+            {"value": 7, "late": True, "delivery": "unsent"},
+            {"value": 100, "late": False, "delivery": "sent"},
+        ],
+    ),
+    Case(
+        name="the requests of a bucket are those that its sum is made of",
+        sql="explain_requests.sql",
+        parameters=BUCKETS,
+        tables=EXPLAINED,
+        expected=[{"request_id": "r1", "value": 100}],
+    ),
+    Case(
+        name="the requests of a bucket are counted and summed",
+        sql="explain_hours.sql",
+        parameters=BUCKETS,
+        tables=EXPLAINED,
+        expected=[{"usage_hour": HOUR, "segment_id": "seg1", "requests": 1, "value": 100}],
+    ),
+)
+
+CASES: Final[tuple[Case, ...]] = (*USAGE_CLEAN, *VIEWS, *SEALS, *STATEMENTS, *RECONCILING, *EXPLAINING)
