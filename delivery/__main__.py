@@ -6,8 +6,6 @@ Exit codes: 0 right, 1 wrong, 2 could not run.
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,17 +13,11 @@ import typer
 
 from delivery.configuration import check_configuration
 from delivery.environments import REPOSITORY, environment
-from delivery.errors import CannotRunError, DeliveryError
+from delivery.errors import DeliveryError
 from delivery.planning import apply_plan, find_drift, make_plan
 from delivery.promotion import copy_artifacts, promote
 from delivery.release import make_release
-from delivery.smoke.checks import run_checks
-from delivery.smoke.cloud_site import cloud_site
-from delivery.smoke.sandbox_site import sandbox_site
-from delivery.smoke.site import Result, failed
-from sandbox.demo.__main__ import CouldNotRunError, own_sandbox
-from sandbox.demo.display import make_display
-from sandbox.layout import Layout
+from delivery.smoke.command import smoke_environment, smoke_own_sandbox, smoke_sandbox
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
@@ -119,26 +111,12 @@ def smoke(
 ) -> None:
     """Ask a gateway for everything once, from health to a forged webhook."""
     if env:
-        _finish(run_checks(cloud_site(environment(env, root=root)), tell=_tell))
+        results = smoke_environment(environment(env, root=root))
     elif sandbox is not None:
-        _finish(run_checks(sandbox_site(Layout(sandbox.resolve())), tell=_tell))
+        results = smoke_sandbox(sandbox.resolve())
     else:
-        with tempfile.TemporaryDirectory(prefix="tallygate-smoke-") as folder:
-            layout = Layout(Path(folder) / "sandbox")
-            try:
-                with own_sandbox(make_display(), layout):
-                    results = run_checks(sandbox_site(layout), tell=_tell)
-            except CouldNotRunError as error:
-                raise CannotRunError(str(error)) from error
-        _finish(results)
-
-
-def _tell(result: Result) -> None:
-    print(f"{result.outcome:<9} {result.check:<32} {result.detail}", flush=True)
-
-
-def _finish(results: Sequence[Result]) -> None:
-    wrong = failed(results)
+        results = smoke_own_sandbox()
+    wrong = [result for result in results if result.outcome == "failed"]
     if wrong:
         raise DeliveryError(f"{len(wrong)} of {len(results)} checks failed: see above")
     print(f"{len(results)} checks, nothing failed")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from google.cloud import bigquery
+if TYPE_CHECKING:
+    from google.cloud import bigquery
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,3 @@ class Result:
     outcome: str
     """``ok``, ``failed`` or ``left out``."""
     detail: str
-
-
-def failed(results: Sequence[Result]) -> list[Result]:
-    """The checks that found something wrong."""
-    return [result for result in results if result.outcome == "failed"]
