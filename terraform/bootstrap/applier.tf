@@ -10,9 +10,11 @@ resource "google_service_account" "applier" {
 }
 
 locals {
+  # The smoke test after an apply asks the warehouse for its usage event, and the logs for the last job run.
   applier_roles = toset([
     "roles/artifactregistry.admin",
     "roles/bigquery.dataOwner",
+    "roles/bigquery.jobUser",
     "roles/certificatemanager.owner",
     "roles/cloudkms.admin",
     "roles/cloudscheduler.admin",
@@ -24,6 +26,7 @@ locals {
     "roles/iam.serviceAccountAdmin",
     "roles/iam.serviceAccountUser",
     "roles/logging.configWriter",
+    "roles/logging.viewer",
     "roles/monitoring.editor",
     "roles/run.admin",
     "roles/run.sourceDeveloper",
