@@ -115,6 +115,10 @@ promote: $(READY) ## Copy an environment's release, catalogue and plans to the n
 copy-artifacts: $(READY) ## Copy the artifacts that were promoted from the environment before. ENV=staging
 	@$(BIN)/python -m delivery copy-artifacts --env '$(ENV)'
 
+.PHONY: docs
+docs: $(READY) ## Check that documents keep their word: links, tables, and the commands of the task pages.
+	@$(BIN)/python -m pytest tests/docs tests/delivery/test_playbooks.py
+
 .PHONY: audit
 audit: $(READY) ## Look the locked packages up among known vulnerabilities (needs the network).
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/audit
