@@ -24,6 +24,7 @@ from sandbox.router.entries import LogEntry, Origin, entry_of_output
 from tallygate.logs import emit
 from tallygate.metering.report import Run, _summarise
 from tallygate.metering.window import window_from
+from tallygate.reconciliation import reconcile
 from tallygate.records import AdmitLine, UsageEvent
 from tallygate.subscriptions import sync
 from tests.observability.places import PROJECT, SERVICE
@@ -117,6 +118,12 @@ def sync_run(capsys: pytest.CaptureFixture[str], *, depth: Any = "recent", **cha
     """The summary line of a run of the sync."""
     run = sync.Run(**changes)
     return from_function("stripe_sync", capsys, lambda: sync._summarise(run, depth))
+
+
+def reconciler_run(capsys: pytest.CaptureFixture[str], *, depth: str = "recent", **changes: Any) -> LogEntry:
+    """The summary line of a run of the reconciler."""
+    run = reconcile.Run(**changes)
+    return from_function("usage_reconciler", capsys, lambda: reconcile._summarise(run, depth, 3))
 
 
 def event_line(

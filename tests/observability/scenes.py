@@ -110,15 +110,14 @@ class Scribe:
         return lines.sync_run(self._capsys, **changes)
 
     def job_run(self, job: dict[str, Any], outcome: str) -> LogEntry:
-        """A run of a scheduled job: the by its own code where that exists."""
+        """A run of a scheduled job: its summary line, by its own code."""
         how: dict[str, dict[str, Any]] = {"failed": {"error": "x"}, "skipped": {"skipped": True}}
-        ended = how.get(outcome, {})
-        if job["function"] == "usage_reporter":
-            return lines.reporter_run(self._capsys, depth=job["body"]["depth"], **ended)
-        if job["function"] == "stripe_sync":
-            return lines.sync_run(self._capsys, depth=job["body"]["depth"], **ended)
-        fields = {"job": job["function"], "outcome": outcome, "duration_ms": 1, **job.get("body", {})}
-        return lines.event_line(job["function"], self._capsys, "job_run", **fields)
+        write = {
+            "usage_reporter": lines.reporter_run,
+            "usage_reconciler": lines.reconciler_run,
+            "stripe_sync": lines.sync_run,
+        }[job["function"]]
+        return write(self._capsys, depth=job["body"]["depth"], **how.get(outcome, {}))
 
     def line(self, function: str, event: str, **fields: Any) -> LogEntry:
         """A line of a function."""

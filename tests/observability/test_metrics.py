@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import pytest
 import yaml
@@ -15,7 +15,9 @@ from jsonschema import Draft202012Validator
 from proxy.limits.gate import Code
 from proxy.paths import ENDPOINTS
 from tallygate.metering.window import DEPTHS
+from tallygate.reconciliation import reconcile
 from tallygate.records import Status
+from tallygate.subscriptions import sync
 from tests.observability import emitted, lines
 from tests.observability.conftest import Planned
 from tests.observability.measured import Metric, points
@@ -27,13 +29,7 @@ NEVER_TENANTS = {"invalid_key", "not_found"}
 """Reasons that are told before a tenant is known: no usage event carries them."""
 SAID_ONLY = {"library_log", "library_print"}
 """Lines of the proxy that stand for what libraries say: read when something else was told."""
-COMING = {
-    "reconciliation_difference": "2026-11-25",
-    "unrecorded_usage": "2026-11-25",
-    "sequence_gap": "2026-11-25",
-    "export_errors": "2026-11-25",
-    "repair_proposed": "2026-11-25",
-}
+COMING: Final[dict[str, str]] = {}
 """Lines that are measured and that nobody writes yet, with the day since when."""
 
 
@@ -251,7 +247,8 @@ def test_a_catalogue_that_would_make_too_many_series_is_refused(workspace: Works
 def test_label_values_are_those_of_the_code() -> None:
     assert written_values("requests", "endpoint") == {endpoint.name for endpoint in ENDPOINTS}
     assert written_values("requests", "status") == set(get_args(Status))
-    assert written_values("job_runs", "depth") == {*DEPTHS, "range"}
+    depths = {*DEPTHS, *reconcile.DEPTHS, *sync.DEPTHS, "range"}
+    assert written_values("job_runs", "depth") == depths
 
 
 def test_webhook_outcomes_are_those_of_the_code() -> None:
