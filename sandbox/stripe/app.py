@@ -25,7 +25,7 @@ from sandbox.stripe.ledger import ledger
 from sandbox.stripe.limits import BASIC_PER_SECOND, METER_EVENTS_PER_SECOND, RateLimit
 from sandbox.stripe.payments import after_failure, outcome_of, set_after_failure, set_outcome
 from sandbox.stripe.schedule import Schedule
-from sandbox.stripe.sender import Sender
+from sandbox.stripe.sender import AT_ONCE, Sender
 from sandbox.stripe.store import Store
 from tallygate.clock import Clock, rfc3339
 
@@ -37,12 +37,20 @@ LOOK_SECONDS: Final = 1.0
 class Account:
     """One account with everything that works on it."""
 
-    def __init__(self, state: Path, clock: Clock, *, basic_per_second: float, meter_events_per_second: float):
+    def __init__(
+        self,
+        state: Path,
+        clock: Clock,
+        *,
+        basic_per_second: float,
+        meter_events_per_second: float,
+        webhooks_at_once: int,
+    ) -> None:
         self.store = Store(state / "stripe.sqlite")
         self.clock = clock
         self.faults = FaultRegistry(FAULTS)
         self.schedule = Schedule(self.store)
-        self.sender = Sender(self.store, clock, self.faults)
+        self.sender = Sender(self.store, clock, self.faults, at_once=webhooks_at_once)
         self.changed = asyncio.Event()
         self.background: asyncio.Task[None] | None = None
         self.api = StripeApi(
@@ -158,10 +166,15 @@ def stripe_app(
     *,
     basic_per_second: float = BASIC_PER_SECOND,
     meter_events_per_second: float = METER_EVENTS_PER_SECOND,
+    webhooks_at_once: int = AT_ONCE,
 ) -> Starlette:
     """One account, kept under ``state``, living by ``clock``."""
     account = Account(
-        state, clock, basic_per_second=basic_per_second, meter_events_per_second=meter_events_per_second
+        state,
+        clock,
+        basic_per_second=basic_per_second,
+        meter_events_per_second=meter_events_per_second,
+        webhooks_at_once=webhooks_at_once,
     )
 
     async def broken(_: Request, __: Exception) -> Response:

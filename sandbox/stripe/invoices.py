@@ -21,6 +21,7 @@ from sandbox.stripe.wire import new_id, unix
 FINALIZED_AFTER: Final = timedelta(hours=1)
 INVOICE: Final = "invoice"
 LINE: Final = "line_item"
+_NUMBERED: Final = "invoices_numbered"
 PENDING: Final = "invoiceitem"
 
 
@@ -198,10 +199,8 @@ def finalize(store: Store, now: datetime, invoice: Document) -> Document:
     """Freeze a draft: it has its number and its amounts and is open for payment."""
     for line in lines_of(store, invoice):
         store.save(line)
-    number = 1 + store.count(
-        "SELECT COUNT(*) FROM objects INDEXED BY invoices_by_number "
-        "WHERE kind = 'invoice' AND json_extract(document, '$.number') > ''"
-    )
+    number = store.mark(_NUMBERED) + 1
+    store.set_mark(_NUMBERED, number)
     invoice["status_transitions"] |= {"finalized_at": unix(now)}
     invoice |= {"automatically_finalizes_at": None, "number": f"SANDBOX-{number:04d}", "status": "open"}
     store.save(invoice)

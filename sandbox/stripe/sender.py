@@ -22,7 +22,8 @@ from tallygate.clock import Clock
 
 ANSWERED_WITHIN_SECONDS: Final = 20.0
 """How long an endpoint may take, in real time; Stripe publishes no number."""
-_AT_ONCE: Final = 8
+AT_ONCE: Final = 8
+"""Posts in flight at most, unless told otherwise; Stripe publishes no number."""
 _MOST_ROUNDS: Final = 10_000
 _NOT_SENT: Final = ("data", "snapshot_event")
 """What a thin event's notification leaves out: it has to be fetched."""
@@ -47,12 +48,13 @@ def notification(event: Document) -> bytes:
 class Sender:
     """The deliveries of one account. For one event loop."""
 
-    def __init__(self, store: Store, clock: Clock, faults: FaultRegistry) -> None:
+    def __init__(self, store: Store, clock: Clock, faults: FaultRegistry, *, at_once: int = AT_ONCE) -> None:
         self._store = store
         self._clock = clock
         self._faults = faults
         self._sending = asyncio.Lock()
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._places = asyncio.Semaphore(at_once)
+        self._limits = httpx.Limits(max_connections=at_once)
 
     async def send_due(self) -> None:
         """Hand out new events and try everything due, also what that makes due; returns when all is tried."""
@@ -62,7 +64,9 @@ class Sender:
                 due = all_due(self._store, self._clock.now())
                 if not due:
                     return
-                async with httpx.AsyncClient(timeout=ANSWERED_WITHIN_SECONDS, trust_env=False) as client:
+                async with httpx.AsyncClient(
+                    timeout=ANSWERED_WITHIN_SECONDS, trust_env=False, limits=self._limits
+                ) as client:
                     await asyncio.gather(*(self._try(client, delivery) for delivery in due))
             raise RuntimeError("webhooks cause webhooks without end")
 

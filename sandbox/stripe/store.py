@@ -30,8 +30,6 @@ CREATE INDEX IF NOT EXISTS subscriptions_by_end
 CREATE INDEX IF NOT EXISTS invoices_by_finalization
   ON objects (json_extract(document, '$.automatically_finalizes_at'))
   WHERE kind = 'invoice' AND json_extract(document, '$.auto_advance') = 1;
-CREATE INDEX IF NOT EXISTS invoices_by_number
-  ON objects (json_extract(document, '$.number')) WHERE kind = 'invoice';
 CREATE TABLE IF NOT EXISTS meter_events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, identifier TEXT NOT NULL, event_name TEXT NOT NULL, meter TEXT,
   customer TEXT, value INTEGER, at INTEGER NOT NULL, received_at INTEGER NOT NULL,
@@ -169,11 +167,9 @@ class Store:
         """All objects of a kind, of one owner if given, in the order of making."""
         column = "COALESCE(earlier, document)" if stale else "document"
         order = "DESC" if newest_first else "ASC"
-        sql = (
-            f"SELECT {column} AS shown FROM objects WHERE kind = ? AND (? IS NULL OR owner = ?) "  # noqa: S608
-            f"ORDER BY seq {order}"
-        )
-        return [json.loads(row["shown"]) for row in self.rows(sql, kind, owner, owner)]
+        owned, values = ("", (kind,)) if owner is None else ("AND owner = ? ", (kind, owner))
+        sql = f"SELECT {column} AS shown FROM objects WHERE kind = ? {owned}ORDER BY seq {order}"  # noqa: S608
+        return [json.loads(row["shown"]) for row in self.rows(sql, *values)]
 
     def change(self, kind: str, object_id: str, edit: Callable[[Document], None]) -> Document:
         """Read, edit and save an object.
