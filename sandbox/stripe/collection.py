@@ -13,6 +13,7 @@ from sandbox.stripe.announcements import announce
 from sandbox.stripe.deliveries import is_undelivered
 from sandbox.stripe.invoices import FINALIZED_AFTER, INVOICE, amount_due, finalize, show
 from sandbox.stripe.payments import WORKS, after_failure, outcome_of
+from sandbox.stripe.phases import cancel_schedule
 from sandbox.stripe.standing import SUBSCRIPTION, announce_status, change_status
 from sandbox.stripe.standing import show as show_subscription
 from sandbox.stripe.store import Document, Store
@@ -189,6 +190,7 @@ def close(store: Store, now: datetime, subscription: Document, *, reason: str) -
         set_timer(store, RETRY, invoice["id"], None)
         store.save({**invoice, "auto_advance": False, "next_payment_attempt": None})
     set_timer(store, EXPIRY, subscription["id"], None)
+    cancel_schedule(store, now, subscription)
     details = {"comment": None, "feedback": None, "reason": reason}
     subscription |= {
         "status": "canceled",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sandbox.stripe.announcements import announce
 from sandbox.stripe.items import Period, is_metered, make_item
 from sandbox.stripe.store import Document, Store
-from sandbox.stripe.wire import at
+from sandbox.stripe.wire import at, unix
 
 SCHEDULE: Final = "subscription_schedule"
 
@@ -70,6 +71,15 @@ def finish(store: Store, subscription: Document, schedule: Document, seconds: in
         announce(store, at(seconds), "subscription_schedule.completed", schedule)
         return
     release(store, subscription, schedule, seconds)
+
+
+def cancel_schedule(store: Store, now: datetime, subscription: Document) -> None:
+    """A subscription that ends takes its schedule with it."""
+    schedule = subscription["schedule"] and store.find(SCHEDULE, subscription["schedule"])
+    if schedule and schedule["status"] == "active":
+        schedule |= {"status": "canceled", "canceled_at": unix(now), "current_phase": None}
+        store.save(schedule)
+        announce(store, now, "subscription_schedule.canceled", schedule)
 
 
 def release(store: Store, subscription: Document, schedule: Document, seconds: int) -> None:

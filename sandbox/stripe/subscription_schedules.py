@@ -233,13 +233,9 @@ def _release(call: Call) -> Document:
 
 
 def _cancel(call: Call) -> Document:
-    schedule = _active(call)
-    schedule |= {"status": "canceled", "canceled_at": call.seconds, "current_phase": None}
-    call.store.save(schedule)
-    announce(call.store, call.now, "subscription_schedule.canceled", schedule)
-    subscription = running(call.store, schedule["subscription"])
+    subscription = running(call.store, _active(call)["subscription"])
     close(call.store, call.now, subscription, reason="cancellation_requested")
-    return schedule
+    return call.store.get(SCHEDULE, call.id)
 
 
 def _save_subscription(call: Call, subscription: Document) -> None:

@@ -142,6 +142,14 @@ def test_a_canceled_schedule_ends_the_subscription_at_once(client: stripe.Stripe
     assert client.v1.subscriptions.retrieve(shop.subscription).status == "canceled"
 
 
+def test_a_subscription_that_is_canceled_takes_its_schedule_with_it(
+    client: stripe.StripeClient, shop: Shop
+) -> None:
+    made = scheduled(client, shop)
+    client.v1.subscriptions.cancel(shop.subscription)
+    assert client.v1.subscription_schedules.retrieve(made.id).status == "canceled"
+
+
 def test_phases_follow_one_another_month_by_month(
     client: stripe.StripeClient, shop: Shop, double: Double
 ) -> None:
