@@ -15,6 +15,7 @@ from google.cloud import bigquery
 
 from tallygate.appdb import open_database
 from tallygate.metering.report import Reporter, report
+from tallygate.metering.send import SendPolicy
 from tallygate.metering.settings import ReporterSettings, reporter_settings
 from tallygate.metering.sinks import UsageSink
 from tallygate.metering.sinks.cloudevents import CloudEventsSink
@@ -27,6 +28,7 @@ from tallygate.reconciliation.summaries import StripeSummaries
 from tallygate.schemas import ConfigurationError
 from tallygate.secrets import CLOUDEVENTS_TOKEN, STRIPE_API_KEY
 from tallygate.subscriptions import wiring
+from tallygate.subscriptions.period_end import SEAL_MARGIN
 from tallygate.subscriptions.settings import SyncSettings, sync_settings
 from tallygate.subscriptions.sync import DEPTHS, Sync, synchronise
 from tallygate.subscriptions.webhook import LARGEST_BODY, Receiver
@@ -115,6 +117,7 @@ def _reporter() -> Reporter:
         database=open_database(settings.app_database, project_id=settings.project_id),
         clock=settings.clock,
         invoice_grace=settings.invoice_grace,
+        policy=SendPolicy(closes_after=max(settings.invoice_grace, settings.invoice_hold - SEAL_MARGIN)),
     )
 
 

@@ -16,6 +16,7 @@ from tallygate.clock import Clock
 from tallygate.leases import Lease
 from tallygate.logs import emit
 from tallygate.metering.fence import FenceError
+from tallygate.metering.refusals import note_refusals
 from tallygate.metering.seal import Sealed, Survey, note_rejects, seal, stopped_buckets, survey
 from tallygate.metering.send import LedgerWriteError, Sender, SendPolicy, SendResult
 from tallygate.metering.sinks import UsageSink
@@ -131,6 +132,7 @@ def _work(warehouse: Warehouse, reporter: Reporter, window: Window, run: Run, le
     def look() -> Survey:
         return survey(warehouse, window, now, closes_after, whole=True)
 
+    run.rejected = note_refusals(reporter.database, warehouse, now)
     seen = survey(warehouse, window, now, closes_after)
     run.rejected_lines = note_rejects(warehouse, window, seen, now)
     try:
@@ -159,7 +161,7 @@ def _send(
     result = sender.run(window, unsent=done.survey.unsent, seal_number=done.seal_number)
     run.sent, run.duplicates, run.held = result.sent, result.duplicates, result.held
     run.parked = result.parked + result.parked_by_seal
-    run.rejected, run.backlog = result.rejected, result.backlog
+    run.rejected, run.backlog = run.rejected + result.rejected, result.backlog
     run.oldest_unsent_seconds = result.oldest_unsent_seconds
     _tell_send(result, run)
 

@@ -31,7 +31,9 @@ class ReporterSettings:
     """Where usage is sent instead of to Stripe; None: to Stripe."""
     bigquery_emulator: bool
     invoice_grace: timedelta
-    """How long after a period's end Stripe keeps its invoice open."""
+    """How long after a period's end Stripe keeps its invoice open by itself."""
+    invoice_hold: timedelta
+    """How long the sync holds it open for what is sealed and not sent."""
 
     def check_stripe_key(self, key: str) -> None:
         """A key of the other mode would bill the wrong account.
@@ -72,6 +74,9 @@ def reporter_settings(variables: Mapping[str, str] | None = None) -> ReporterSet
             seconds=environment.number(
                 "TALLYGATE_INVOICE_GRACE_SECONDS", default=3600, minimum=900, maximum=72 * 3600
             )
+        ),
+        invoice_hold=timedelta(
+            hours=environment.number("TALLYGATE_INVOICE_HOLD_HOURS", default=6, minimum=1, maximum=72)
         ),
     )
     environment.check()

@@ -56,8 +56,7 @@ class Handler:
     stripe: Lookups
     follower: Follower
     invoice_created: RowWork
-    meter_reported: RowWork | None
-    """None: this function may not write the ledger; it leaves reports to the sync."""
+    meter_reported: RowWork
 
     def handle(self, row: InboxRow) -> None:
         """Carry a row out, once.
@@ -75,7 +74,7 @@ class Handler:
         elif row.topic == "meter":
             emit("meter_deactivated", "ERROR", meter_id=row.object_id, event_id=row.event_id)
             inbox.settle(self.database, [row.event_id], self.clock.now())
-        elif self.meter_reported is not None:
+        else:
             self.meter_reported(row)
 
     def try_again(self, row: InboxRow, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""The warehouse as the functions that follow Stripe use it: segments, standing of a period, refusals."""
+"""The warehouse as the functions that follow Stripe use it: segments, and the standing of a period."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from google.cloud import bigquery
+
 from tallygate.clock import Clock
 from tallygate.metering.seal import due_parameters
-from tallygate.metering.warehouse import DeliveryRow, Value, Warehouse
-from tallygate.subscriptions.account import AccountError
-from tallygate.subscriptions.meter_reports import RefusedDelta
+from tallygate.metering.warehouse import Value, Warehouse
 from tallygate.subscriptions.mirror import MirrorError
 from tallygate.subscriptions.period_end import MeterStanding
 
@@ -19,8 +19,8 @@ _NEVER: Final = timedelta(days=400)
 """The period that is looked at is open: its draft is held."""
 
 
-class LedgerError(AccountError):
-    """The ledger can't be written now."""
+_CALL_SECONDS: Final = 30.0
+_RETRY: Final = bigquery.DEFAULT_RETRY.with_timeout(60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,11 @@ class Ledger:
             GoogleAPIError: when it can't be reached.
         """
         warehouse = self.open()
-        table = warehouse.client.get_table(f"{warehouse.client.project}.{warehouse.ledger}.billing_segments")
-        errors = warehouse.client.insert_rows_json(table, rows, row_ids=row_ids)
+        client = warehouse.client
+        table = client.get_table(
+            f"{client.project}.{warehouse.ledger}.billing_segments", retry=_RETRY, timeout=_CALL_SECONDS
+        )
+        errors = client.insert_rows_json(table, rows, row_ids=row_ids, retry=_RETRY, timeout=_CALL_SECONDS)
         if errors:
             raise MirrorError(f"billing segments were refused: {errors}")
 
@@ -67,16 +70,3 @@ class Ledger:
         }
         rows = self.open().read("period_standing", parameters)
         return {row["meter"]: MeterStanding(row["sent"], row["unsent"], row["unsealed"]) for row in rows}
-
-    def note_refused(self, report_id: str, refused: Sequence[RefusedDelta]) -> None:
-        """Append a row ``rejected`` for each; the report's id names the job, so a repeat appends nothing.
-
-        Raises:
-            LedgerError: when BigQuery took the job and failed.
-            GoogleAPIError, JobRunningError: when the outcome is not known.
-        """
-        rows = [DeliveryRow(one.identifier, one.attempt, "rejected", one.code) for one in refused]
-        parameters: dict[str, Value] = {"rows": rows, "now": self.clock.now(), "run_id": report_id}
-        outcome = self.open().write(f"refused-{report_id}", "deliver", parameters)
-        if outcome.error is not None:
-            raise LedgerError(f"{outcome.job_id}: {outcome.error}")

@@ -1,19 +1,19 @@
 """Stripe's reports of meter events that it accepted and then refused.
 
-A report names samples only. The rows that it names are noted as rejected; of the others only the count is
-known, and the reconciler finds them by comparing sums.
+A report names samples only. The rows that it names are left to the reporter, which notes them as rejected;
+of the others only the count is known, and the reconciler finds them by comparing sums.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from tallygate.appdb import Database
 from tallygate.clock import Clock
 from tallygate.logs import emit
+from tallygate.metering.refusals import RefusedDelta, keep_refusals
 from tallygate.subscriptions import inbox
 from tallygate.subscriptions.account import NotThereError
 from tallygate.subscriptions.facts import MeterReport
@@ -21,15 +21,6 @@ from tallygate.subscriptions.inbox import InboxRow
 
 _KEY: Final = re.compile(r"(?P<identifier>u1:.+):a(?P<attempt>[0-9]{1,6})")
 """The idempotency key of a send: the delta's identifier and the attempt."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedDelta:
-    """A sealed row that Stripe refused after it had accepted it."""
-
-    identifier: str
-    attempt: int
-    code: str
 
 
 class Reports(Protocol):
@@ -40,14 +31,6 @@ class Reports(Protocol):
         ...
 
 
-class RefusalLedger(Protocol):
-    """The usage ledger's history of deliveries."""
-
-    def note_refused(self, report_id: str, refused: Sequence[RefusedDelta]) -> None:
-        """Append a row ``rejected`` for each; the same report twice appends once."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class MeterReportDesk:
     """Carries out the rows of meter error reports."""
@@ -55,7 +38,6 @@ class MeterReportDesk:
     database: Database
     clock: Clock
     stripe: Reports
-    ledger: RefusalLedger
 
     def __call__(self, row: InboxRow) -> None:
         """Note what the report names, tell of all of it, settle the row."""
@@ -72,7 +54,7 @@ class MeterReportDesk:
             else:
                 refused.append(RefusedDelta(key["identifier"], int(key["attempt"]), sample.code))
         if refused:
-            self.ledger.note_refused(row.event_id, refused)
+            keep_refusals(self.database, row.event_id, refused)
         emit(
             "meter_events_refused", "ERROR", event_id=row.event_id, meter_id=row.object_id,
             refused=report.error_count, named=len(refused), not_ours=strange,

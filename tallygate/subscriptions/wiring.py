@@ -50,16 +50,14 @@ _STALE: Final = timedelta(seconds=1)
 T = TypeVar("T")
 
 
-def receiver(settings: SyncSettings, database: Database) -> Receiver:
-    """What stripe_webhook calls. Nothing is opened before the first event needs it."""
-    permits = Permits(database, settings.clock)
+def receiver(
+    settings: SyncSettings, database: Database, permit: Callable[[], None] | None = None
+) -> Receiver:
+    """What stripe_webhook calls. Nothing is opened before the first event needs it.
 
-    def permit() -> None:
-        moment = permits.soon()
-        if moment is None:
-            raise NoPermitError("no permit to ask Stripe now")
-        _wait_until(moment, settings.clock)
-
+    ``permit``: returns when Stripe may be asked once; by default by :mod:`tallygate.subscriptions.permits`.
+    """
+    permit = permit or _Soon(Permits(database, settings.clock), settings.clock)
     behind = _Behind(database, settings.clock)
     handlers = _Cached(lambda: _webhook_handler(settings, database, permit), _KEPT_SECONDS)
     return Receiver(
@@ -71,10 +69,10 @@ def receiver(settings: SyncSettings, database: Database) -> Receiver:
     )
 
 
-def sync(settings: SyncSettings, database: Database) -> Sync:
-    """What stripe_sync calls."""
+def sync(settings: SyncSettings, database: Database, permit: Callable[[], None] | None = None) -> Sync:
+    """What stripe_sync calls; ``permit`` as for :func:`receiver`."""
     ledger = Ledger(_Cached(lambda: _warehouse(settings)).get, settings.clock)
-    permit = _InTurn(Permits(database, settings.clock), settings.clock)
+    permit = permit or _InTurn(Permits(database, settings.clock), settings.clock)
 
     def open_stripe() -> tuple[StripeAccount, Handler]:
         """Made for each run, so that a rotated key is used from then on."""
@@ -102,7 +100,7 @@ def _handler(
     invoices = InvoiceDesk(
         database, settings.clock, account, ledger, settings.invoice_grace, settings.invoice_hold
     )
-    reports = None if ledger is None else MeterReportDesk(database, settings.clock, account, ledger)
+    reports = MeterReportDesk(database, settings.clock, account)
     return Handler(database, settings.clock, account, follower, invoices, reports)
 
 
@@ -158,6 +156,20 @@ class _Behind:
         if self._answer is None or now - self._answer[0] > _ASK_AGAIN_SECONDS:
             self._answer = (now, inbox.is_behind(self.database, self.clock.now() - BEHIND_AFTER))
         return self._answer[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Soon:
+    """Waits a moment for a permit; raises NoPermitError when there is none so soon."""
+
+    permits: Permits
+    clock: Clock
+
+    def __call__(self) -> None:
+        moment = self.permits.soon()
+        if moment is None:
+            raise NoPermitError("no permit to ask Stripe now")
+        _wait_until(moment, self.clock)
 
 
 @dataclass(slots=True)

@@ -108,7 +108,12 @@ def without_second_look(handler: Handler, truth: Truth) -> Handler:
 def single_fetch(handler: Handler, truth: Truth) -> Handler:
     """The whole customer taken out: only the subscription of the event is fetched."""
     return SingleFetch(
-        handler.database, handler.clock, handler.stripe, handler.follower, handler.invoice_created, None
+        handler.database,
+        handler.clock,
+        handler.stripe,
+        handler.follower,
+        handler.invoice_created,
+        handler.meter_reported,
     )
 
 
@@ -116,8 +121,8 @@ def payload_applied(views: dict[int, dict[str, Subscription]], handler: Handler,
     """The fetch taken out: payloads are applied as they come."""
     view = views.setdefault(id(truth), {})
     return PayloadApplied(
-        handler.database, handler.clock, handler.stripe, handler.follower, handler.invoice_created, None,
-        truth, view,
+        handler.database, handler.clock, handler.stripe, handler.follower, handler.invoice_created,
+        handler.meter_reported, truth, view,
     )  # fmt: skip
 
 

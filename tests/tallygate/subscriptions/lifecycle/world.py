@@ -331,10 +331,10 @@ class World:
 
     def _handler(self, clock: Clock, stripe: SteppedStripe) -> Handler:
         follower = Follower(self.database, stripe, plans(), clock, GRACE)
-        ours = Handler(self.database, clock, stripe, follower, self._invoice_created, None)
+        ours = Handler(self.database, clock, stripe, follower, self._settle, self._settle)
         return self.make_handler(ours, self.truth)
 
-    def _invoice_created(self, row: InboxRow) -> None:
+    def _settle(self, row: InboxRow) -> None:
         inbox.settle(self.database, [row.event_id], self.stage.now)
 
     def _receiver(self) -> Receiver:
