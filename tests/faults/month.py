@@ -117,6 +117,7 @@ class _Month:
         self._lines = sorted(_lines(script), key=lambda line: line["receiveTimestamp"])
         self._database_faults = faults_path(here.folder / APP_DATABASE)
         self._played = Played(Books())
+        self._known = PERIOD_START - timedelta(days=1)
 
     def play(self) -> Played:
         self._open()
@@ -124,6 +125,7 @@ class _Month:
             self._here.advance(seconds=(run.at - self._here.now).total_seconds())
             if number == 0 and self._script.foreign:
                 self._send_foreign()
+            self._learn(run.at)
             self._deliver(run)
             self._run(run)
         self._here.advance(seconds=(NEXT_PERIOD_END + _AFTERWARDS - self._here.now).total_seconds())
@@ -161,10 +163,19 @@ class _Month:
                 items: Any = [{"price": price} for price in prices.values()]
                 client.v1.subscriptions.create({"customer": customer, "items": items})
                 self._customers[account.tenant_id] = customer
-        self._here.insert(
-            "ledger.billing_segments",
-            *(self._segment(account, span) for account in self._script.accounts for span in account.spans),
-        )
+        self._learn(PERIOD_START)
+
+    def _learn(self, until: datetime) -> None:
+        """Write down the spans that have become known: a span ends where the tenant's next one starts."""
+        rows = [
+            self._segment(account, span)
+            for account in self._script.accounts
+            for span in account.spans
+            if self._known < span.known_at <= until
+        ]
+        if rows:
+            self._here.insert("ledger.billing_segments", *rows)
+        self._known = until
 
     def _segment(self, account: Account, span: Span) -> dict[str, Any]:
         return {
@@ -185,7 +196,7 @@ class _Month:
             "period_start": _text(span.period[0]),
             "period_end": _text(span.period[1]),
             "valid_from": _text(span.start),
-            "valid_to": None if span.end is None else _text(span.end),
+            "valid_to": None,
             "known_at": _text(span.known_at),
         }
 

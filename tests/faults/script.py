@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
@@ -169,8 +169,8 @@ RECONCILER_TROUBLES: Final = (
 def write(seed: int, size: Size = FULL) -> Script:
     """The month of a seed."""
     draw = random.Random(seed)
-    accounts = tuple(_accounts(draw))
     starts = _bursts(draw, size.bursts)
+    accounts = tuple(_accounts(draw, starts))
     outages = _outages(draw, size)
     requests = tuple(
         _requests(draw, size.requests, [a.tenant_id for a in accounts], [*starts, *_busy(outages)])
@@ -183,7 +183,7 @@ def write(seed: int, size: Size = FULL) -> Script:
 # --- tenants ---------------------------------------------------------------------------------
 
 
-def _accounts(draw: random.Random) -> Iterator[Account]:
+def _accounts(draw: random.Random, bursts: list[datetime]) -> Iterator[Account]:
     for tenant_id, basis, items in (
         ("by-tokens", "tokens", TOKENS),
         ("by-cost", "cost", (COST,)),
@@ -193,6 +193,10 @@ def _accounts(draw: random.Random) -> Iterator[Account]:
     ):
         yield Account(tenant_id, both_periods(tenant_id, basis, items))  # type: ignore[arg-type]
     yield Account("nobody", both_periods("nobody", "cost", (), has_customer=False))
+    early = [burst for burst in bursts if burst < PERIOD_END - timedelta(days=4)] or [PERIOD_START]
+    changes = draw.choice(early) + timedelta(minutes=draw.uniform(-10, 40))
+    known_at = changes + timedelta(hours=draw.choice((0, draw.uniform(0.1, 6))))
+    yield Account("mover", _changed_plan("mover", max(changes, PERIOD_START), known_at))
     begins = _moment(draw, PERIOD_START + timedelta(days=4), PERIOD_START + timedelta(days=12))
     yield Account("newcomer", both_periods("newcomer", "tokens", TOKENS, begins=begins))
 
@@ -214,6 +218,13 @@ def both_periods(
         span(1, begins, PERIOD_END, (PERIOD_START, PERIOD_END)),
         span(2, PERIOD_END, None, (PERIOD_END, NEXT_PERIOD_END)),
     )
+
+
+def _changed_plan(tenant_id: str, at: datetime, known_at: datetime) -> tuple[Span, ...]:
+    """From tokens to cost inside the period; the ledger may learn it when it has sealed beyond."""
+    before, after = both_periods(tenant_id, "cost", (COST,))
+    tokens = replace(before, segment_id=f"seg-{tenant_id}-0", basis="tokens", items=TOKENS, end=at)
+    return tokens, replace(before, start=at, known_at=known_at), after
 
 
 # --- requests --------------------------------------------------------------------------------
@@ -294,6 +305,8 @@ def _runs(draw: random.Random, bursts: list[datetime], outages: tuple[Outage, ..
             trouble = _trouble(draw, RECONCILER_TROUBLES)
             after = burst + timedelta(hours=draw.uniform(2.5, 40))
             runs.append(Run(after, draw.choice(("hourly", "daily")), trouble, "usage_reconciler"))
+    # Before the period ends, all that a changed plan concerns has come, and is sealed under the right span.
+    runs.append(Run(PERIOD_END - timedelta(hours=12), "daily"))
     for outage in outages:
         for share in (0.02, 0.4, 0.9):
             runs.append(Run(outage.start + (outage.end - outage.start) * share, "hourly"))
