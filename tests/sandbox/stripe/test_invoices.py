@@ -259,3 +259,34 @@ def test_a_lookup_key_finds_one_price_and_can_move_on(client: stripe.StripeClien
     second = client.v1.prices.create(params)
 
     assert [one.id for one in client.v1.prices.list({"lookup_keys": ["team-flat"]}).data] == [second.id]
+
+
+def test_a_negative_event_of_version_1_corrects_the_period(
+    client: stripe.StripeClient, shop: Shop, double: Double
+) -> None:
+    for identifier, value in (("too much", "1000"), ("correction", "-400")):
+        params: Any = {
+            "event_name": "tokens", "identifier": identifier, "timestamp": int(START.timestamp()),
+            "payload": {"stripe_customer_id": shop.customer, "value": value},
+        }  # fmt: skip
+        client.v1.billing.meter_events.create(params)
+
+    double.advance(days=31, hours=2)
+
+    assert quantities(latest(client, shop))[shop.tokens_price] == [600]
+
+
+def test_an_adjustment_never_changes_an_invoice_that_is_final(
+    client: stripe.StripeClient, shop: Shop, double: Double
+) -> None:
+    double.advance(days=31, minutes=30)
+    use(client, shop.customer, 50, "in the grace", FEBRUARY - timedelta(seconds=1))
+    double.advance(hours=1)
+
+    client.v1.billing.meter_event_adjustments.create(
+        {"type": "cancel", "event_name": "tokens", "cancel": {"identifier": "in the grace"}}
+    )
+
+    invoice = latest(client, shop)
+    assert invoice.status == "paid"
+    assert quantities(invoice)[shop.tokens_price] == [50]
