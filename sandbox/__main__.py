@@ -25,6 +25,9 @@ def main(
     callback_fault: Annotated[
         str, typer.Option(help="Break LiteLLM's callbacks in the last proxy: raise, never or late.")
     ] = "",
+    key_cache_seconds: Annotated[
+        int, typer.Option(help="How long a proxy trusts what it knows of a key.")
+    ] = 30,
     root: Annotated[
         Path | None, typer.Option(help="Folder to keep everything in; .sandbox by default.")
     ] = None,
@@ -41,7 +44,7 @@ def main(
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     layout = Layout(root.resolve()) if root else default_layout()
-    options = Options(proxies, scheduler, configuration, callback_fault)
+    options = Options(proxies, scheduler, configuration, callback_fault, key_cache_seconds)
     try:
         with running_sandbox(layout, options) as supervisor:
             _print_welcome(layout.state)

@@ -52,7 +52,13 @@ def free_port() -> int:
 
 
 def sandbox_parts(
-    layout: Layout, *, proxies: int, scheduler: bool, callback_fault: str = "", python: str = sys.executable
+    layout: Layout,
+    *,
+    proxies: int,
+    scheduler: bool,
+    callback_fault: str = "",
+    key_cache_seconds: int = 30,
+    python: str = sys.executable,
 ) -> dict[str, Part]:
     """All parts of a sandbox by name, in the order of starting."""
     clock = f"file:{layout.clock}"
@@ -68,9 +74,14 @@ def sandbox_parts(
     provider = double("provider", "sandbox.provider")
     bigquery = double("bigquery", "sandbox.bigquery", "--project", PROJECT_ID)
     last = proxies - 1
+    cached = {"TALLYGATE_KEY_CACHE_SECONDS": str(key_cache_seconds)}
     proxy_parts = [
-        _proxy(layout, number, python, callback_fault if number == last else "") for number in range(proxies)
-    ]
+        _proxy(
+            layout, number, python,
+            cached | {"TALLYGATE_FAULT_CALLBACK": callback_fault if number == last else ""},
+        )
+        for number in range(proxies)
+    ]  # fmt: skip
     upstreams = [argument for proxy in proxy_parts for argument in ("--upstream", proxy.url)]
     edge = double("edge", "sandbox.edge", "--log-dir", str(layout.logs), *upstreams, state=False)
     router = double(
@@ -120,7 +131,7 @@ def _common(layout: Layout) -> dict[str, str]:
     }
 
 
-def _proxy(layout: Layout, number: int, python: str, callback_fault: str) -> Part:
+def _proxy(layout: Layout, number: int, python: str, options: Mapping[str, str]) -> Part:
     port = free_port()
     keys = {name: os.environ.get(name) or "sandbox-has-no-key" for name in PROVIDER_KEYS.values()}
     environment = _common(layout) | keys | {
@@ -128,7 +139,7 @@ def _proxy(layout: Layout, number: int, python: str, callback_fault: str) -> Par
         "TALLYGATE_HOST": "127.0.0.1",
         "K_SERVICE": SERVICE,
         "K_REVISION": REVISION,
-        "TALLYGATE_FAULT_CALLBACK": callback_fault,
+        **options,
     }  # fmt: skip
     command = (python, "-m", "proxy")
     return Part(

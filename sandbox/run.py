@@ -34,6 +34,7 @@ class Options:
     """Folder of the ``catalogue.json`` and ``plans.json`` in use."""
     callback_fault: str = ""
     """How LiteLLM's callbacks break in the last proxy: billing must not depend on them."""
+    key_cache_seconds: int = 30
 
 
 @contextmanager
@@ -53,6 +54,7 @@ def running_sandbox(layout: Layout, options: Options) -> Iterator[Supervisor]:
             proxies=options.proxies,
             scheduler=options.scheduler,
             callback_fault=options.callback_fault,
+            key_cache_seconds=options.key_cache_seconds,
         )
         _prepare(layout, options, parts["provider"].url)
         _start(supervisor, *(part for part in parts.values() if part.name != "clock"))

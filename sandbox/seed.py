@@ -67,7 +67,7 @@ def seed(
     for tenant_id, plan_name in TENANTS.items():
         plan = plans.plans[plan_name]
         customer = client.v1.customers.create({"name": tenant_id, "metadata": {"tenant_id": tenant_id}})
-        put_tenant(database, _tenant(tenant_id, plan))
+        put_tenant(database, pending_tenant(tenant_id, plan))
         bind(database, tenant_id, customer.id)
         _subscribe(client, customer.id, plan, prices)
         key = issue_key(database, tenant_id, label="sandbox", now=clock.now())
@@ -123,7 +123,7 @@ def _follow(database: Database, addresses: Addresses) -> None:
             time.sleep(_LOOK_AGAIN_SECONDS)
 
 
-def _tenant(tenant_id: str, plan: Plan) -> Tenant:
+def pending_tenant(tenant_id: str, plan: Plan) -> Tenant:
     """A tenant as it is made for a customer: nothing is served before Stripe says so."""
     return Tenant(
         tenant_id=tenant_id,

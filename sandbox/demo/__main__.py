@@ -9,9 +9,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
@@ -20,18 +19,16 @@ import httpx
 import stripe
 import typer
 
-from sandbox.demo.collect import Connections, collect, connect
+from sandbox.demo.collect import Connections, connect
 from sandbox.demo.display import Display, make_display, print_invoices, print_proof
-from sandbox.demo.drive import Outcome, drive
-from sandbox.demo.proof import Finding, Proof, prove, report
-from sandbox.demo.script import Step, script
-from sandbox.demo.settle import invoices, now, settle
+from sandbox.demo.play import play
+from sandbox.demo.proof import Proof, report
+from sandbox.demo.settle import invoices
 from sandbox.layout import REPOSITORY, Layout, default_layout
 from sandbox.state import NotRunningError, read_state
-from tallygate.catalogue import load_catalogue
 
 LEAST_REQUESTS: Final = 300
-_OPTIONS: Final = ("--proxies", "2", "--callback-fault", "raise")
+_OPTIONS: Final = ("--proxies", "2", "--callback-fault", "raise", "--key-cache-seconds", "2")
 _POLL_SECONDS: Final = 0.2
 _PACKAGES: Final = (
     "litellm", "stripe", "openai", "anthropic", "functions-framework", "google-cloud-bigquery", "duckdb",
@@ -77,41 +74,6 @@ def running_sandbox(layout: Layout) -> Iterator[Connections]:
     yield connect(layout)
 
 
-def run_demo(display: Display, connections: Connections, *, seed: int, requests: int) -> Proof:
-    """Drive, settle, collect, prove."""
-    state = connections.state
-    began = now(state)
-    plans = {tenant["tenant_id"]: tenant["plan"] for tenant in state["tenants"]}
-    steps = script(plans, seed=seed, requests=requests)
-    keys = {tenant["tenant_id"]: tenant["api_key"] for tenant in state["tenants"]}
-    with display.counting("requests by the OpenAI and Anthropic clients", len(steps)) as progress:
-        outcomes = drive(steps, keys, state["proxy_url"], progress)
-    settle(connections, display.say)
-    display.say("asking every source for its column")
-    return prove_outcomes(connections, steps, outcomes, since=began)
-
-
-def prove_outcomes(
-    connections: Connections, steps: Sequence[Step], outcomes: Sequence[Outcome], *, since: datetime
-) -> Proof:
-    """The proof of what the outcomes left behind; may be repeated while the sandbox runs."""
-    until = now(connections.state)
-    sources = collect(connections, since=since, until=until)
-    catalogue = load_catalogue(connections.layout.catalogue, now=until)
-    told = {outcome.step.number: outcome.request_id for outcome in outcomes if outcome.request_id}
-    proof = prove(steps, told, sources, catalogue)
-    unexpected = [
-        Finding(
-            "script",
-            f"step {outcome.step.number} ({outcome.step.case.name}): the client saw {outcome.ending}"
-            f" {outcome.detail}, not {outcome.step.case.ending}",
-        )
-        for outcome in outcomes
-        if outcome.ending != outcome.step.case.ending
-    ]
-    return Proof(proof.rows, unexpected + proof.findings, proof.events)
-
-
 def main(
     seed: Annotated[int, typer.Option(help="Draws the prompts and their order.")] = 1,
     requests: Annotated[int, typer.Option(min=100, max=5000)] = LEAST_REQUESTS,
@@ -125,7 +87,7 @@ def main(
     sandbox = running_sandbox(layout) if attach else own_sandbox(display, layout, *_OPTIONS)
     try:
         with sandbox as connections:
-            proof = run_demo(display, connections, seed=seed, requests=requests)
+            proof = play(display, connections, seed=seed, requests=requests)
             tenants = {t["stripe_customer"]: t["tenant_id"] for t in connections.state["tenants"]}
             print_invoices(display, invoices(connections), tenants)
     except (CouldNotRunError, NotRunningError, httpx.HTTPError, stripe.StripeError) as error:

@@ -32,6 +32,7 @@ _COLUMNS: Final = {
 }
 """Fields of a row and their headings, from the provider to the invoice."""
 _LEAST_WIDTH: Final = 140
+_WIDEST: Final = 1000
 _SHOWN_FINDINGS: Final = 12
 
 
@@ -86,7 +87,8 @@ def print_proof(display: Display, proof: Proof) -> None:
             table.add_row(Text(tenant, style="bold"))
         table.add_row(f"  {row.meter}", *(_number(getattr(row, name)) for name in shown))
     display.console.print()
-    display.console.print(table, crop=False, overflow="ignore", soft_wrap=True)
+    whole = display.console.measure(table, options=display.console.options.update(max_width=_WIDEST)).maximum
+    display.console.print(table, width=whole, crop=False, overflow="ignore")  # no number is ever cut off
     display.console.print(Text(_RULES))
     nothing = [heading for name, heading in _COLUMNS.items() if name not in shown]
     if nothing:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import anthropic
+import anthropic.resources
 import httpx
 import openai
+import openai.resources  # the SDKs import them at first use: in several threads at once that can deadlock
 
 from sandbox.demo.script import Step
 

@@ -165,22 +165,24 @@ def _against_script(
 ) -> list[Finding]:
     findings = []
     seen = Counter(by_request[request].number for request in events if request in by_request)
+    admitted = {by_request[request].number for request in admits if request in by_request}
     for step in steps:
-        if seen[step.number] != 1:
-            findings.append(
-                Finding(
-                    GATEWAY, f"step {step.number} ({step.case.name}): {seen[step.number]} usage events, not 1"
-                )
-            )
+        wanted = 0 if step.case.killed else 1
+        if seen[step.number] != wanted:
+            text = f"step {step.number} ({step.case.name}): {seen[step.number]} usage events, not {wanted}"
+            findings.append(Finding(GATEWAY, text))
+        if step.case.killed and step.number not in admitted:
+            findings.append(Finding(GATEWAY, f"step {step.number} ({step.case.name}): no admit line"))
     for request_id, event in events.items():
         case_step = by_request.get(request_id)
         if case_step is None:
             findings.append(Finding(SCRIPT, f"event {request_id} belongs to no step of the script"))
             continue
-        if request_id not in admits:
-            findings.append(Finding(GATEWAY, f"event {request_id} has no admit line"))
         case = case_step.case
-        expected = (case_step.tenant_id, case.model, case.estimated, case.attempts)
+        if case.attempts and request_id not in admits:
+            findings.append(Finding(GATEWAY, f"event {request_id} has no admit line"))
+        model = case.model if case.attempts else event["model"]  # a refusal may come before the body is read
+        expected = (case_step.tenant_id, model, case.estimated, case.attempts)
         said = (event["tenant_id"], event["model"], event["estimated"], event["attempts"])
         if said != expected:
             names = "tenant, model, estimated, attempts"

@@ -25,7 +25,9 @@ class Case:
     estimated: bool = False
     """The provider does not report the counts that are billed."""
     attempts: int = 1
-    """Provider calls it takes."""
+    """Provider calls it takes; 0: refused by the gateway."""
+    killed: bool = False
+    """The instance is killed meanwhile: the request is admitted and leaves no usage event."""
 
 
 _OUT = "[[out={out}]]"
@@ -51,7 +53,7 @@ _OPENAI: Final = (
     ),
     Case(
         "cut stream", "chat", "gpt-4.1-mini", stream=True, ending="failure",
-        directives="[[out={out} cut=40% delay_ms=300]]", estimated=True,
+        directives="[[out=60 cut=40% delay_ms=300]]", estimated=True,
     ),
 )  # fmt: skip
 _COMPLETIONS: Final = (

@@ -30,6 +30,11 @@ def settle(connections: Connections, progress: Callable[[str], None]) -> None:
     progress("the reporter runs by its schedule")
     advance(connections.state, FIRST_RUNS_SECONDS)
     progress("the clock moves past the end of the period")
+    pass_period_end(connections)
+
+
+def pass_period_end(connections: Connections) -> None:
+    """Move the clock past the end of the last period, until its invoices are final."""
     ahead = period_end(connections) + AFTER_PERIOD_END - now(connections.state)
     advance(connections.state, ahead.total_seconds())
 

@@ -16,10 +16,11 @@ import httpx
 import pytest
 from rich.console import Console
 
-from sandbox.demo.__main__ import own_sandbox, prove_outcomes
+from sandbox.demo.__main__ import own_sandbox
 from sandbox.demo.collect import Connections
 from sandbox.demo.display import Display
 from sandbox.demo.drive import Outcome, drive
+from sandbox.demo.play import prove_outcomes
 from sandbox.demo.proof import Finding, Proof
 from sandbox.demo.script import Step, script
 from sandbox.demo.settle import now, settle

@@ -264,6 +264,23 @@ def test_a_doubled_meter_event_is_noticed(driven: Driven) -> None:
     assert stages.SEND in found
 
 
+def test_the_demo_lives_through_a_subscription_and_trouble_and_balances(tmp_path: Path) -> None:
+    """The demo itself: Checkout, seats, an unpaid renewal, paying, leaving; a kill, an outage, a replay."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sandbox.demo", "--requests", "100", "--root", tmp_path / "root"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "root" / "demo.json").read_text())
+    assert set(report) == {
+        "rows", "requests", "events", "verdict", "seed", "duration_seconds", "versions",
+    }  # fmt: skip
+    assert report["verdict"] == "balanced"
+    assert set(report["rows"][0]) == _ROW
+    assert sum(row["unrecorded"] for row in report["rows"]) > 0, "the killed instance lost nothing"
+
+
 def test_a_demo_that_does_not_balance_exits_with_1_and_names_the_stage(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "root")
     sandbox = subprocess.Popen(
