@@ -87,8 +87,10 @@ def print_proof(display: Display, proof: Proof) -> None:
             table.add_row(Text(tenant, style="bold"))
         table.add_row(f"  {row.meter}", *(_number(getattr(row, name)) for name in shown))
     display.console.print()
-    whole = display.console.measure(table, options=display.console.options.update(max_width=_WIDEST)).maximum
-    display.console.print(table, width=whole, crop=False, overflow="ignore")  # no number is ever cut off
+    console = display.console
+    whole = console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
+    console.width = max(console.width, whole)  # no number is ever cut off: a narrow terminal wraps lines
+    console.print(table)
     display.console.print(Text(_RULES))
     nothing = [heading for name, heading in _COLUMNS.items() if name not in shown]
     if nothing:

@@ -205,6 +205,7 @@ def _first_line(
     for request_id, by_attempt in attempts.items():
         event_or_none = events.get(request_id)
         step = by_request.get(request_id)
+        last = max(by_attempt)  # the gateway also counts attempts that never reached the provider
         tenant = step.tenant_id if step else event_or_none["tenant_id"] if event_or_none else "unknown"
         for attempt, (provider_model, tokens) in by_attempt.items():
             at = parse_rfc3339(event_or_none["timestamp"]) if event_or_none else None
@@ -212,7 +213,7 @@ def _first_line(
             _add(sums.provider, tenant, amounts)
             if event_or_none is None or request_id in sources.rejected:
                 _add(sums.unrecorded, tenant, amounts)
-            elif attempt != event_or_none["attempts"] or _nothing_came(event_or_none):
+            elif attempt != last or _nothing_came(event_or_none):
                 _add(sums.waived_upstream, tenant, amounts)
             elif event_or_none["estimated"]:
                 billed = _event_amounts(event_or_none)
