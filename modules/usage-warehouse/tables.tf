@@ -16,6 +16,12 @@ resource "google_bigquery_table" "raw" {
   # Cloud Logging adds columns of its own, such as new fields of LogEntry: they are no change of ours.
   ignore_auto_generated_schema = true
 
+  # That covers columns, not fields within one: a field that the sink added to jsonPayload would be planned as
+  # replacing the table. So a new field of ours arrives as all others do, with the first line that has it.
+  lifecycle {
+    ignore_changes = [schema]
+  }
+
   time_partitioning {
     type          = each.value.partition_type
     field         = each.value.partition_field
