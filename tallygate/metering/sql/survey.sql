@@ -1,6 +1,11 @@
 -- What a run has to do, in one row: where the ledger stands, and how much is unsealed, rejected and unsent.
 WITH due AS (
+  SELECT
+    COUNT(IF(u.stopped, NULL, 1)) AS unsealed_buckets,
+    COUNT(IF(u.stopped, 1, NULL)) AS stopped_buckets
+  FROM (
 ${due}
+  ) AS u
 ),
 rejects AS (
   SELECT c.line_id
@@ -20,8 +25,8 @@ SELECT
     FROM `${ledger}.meter_deltas` AS d
     WHERE d.usage_hour >= @head_since
   ) AS head,
-  (SELECT COUNT(*) FROM due AS u WHERE NOT u.stopped) AS unsealed_buckets,
-  (SELECT COUNT(*) FROM due AS u WHERE u.stopped) AS stopped_buckets,
+  w.unsealed_buckets,
+  w.stopped_buckets,
   (SELECT COUNT(DISTINCT j.line_id) FROM rejects AS j) AS new_rejects,
   (SELECT COUNT(*) FROM `${ledger}.rejected_lines` AS r) AS rejected_lines,
   (
@@ -30,3 +35,4 @@ SELECT
     WHERE p.usage_hour >= @unsent_since AND p.delivery IN ('unsent', 'sending')
       AND (@tenant_id = '' OR p.tenant_id = @tenant_id)
   ) AS unsent
+FROM due AS w
