@@ -191,7 +191,8 @@ def desk(site: Checkout, sandbox: Connections, request: pytest.FixtureRequest) -
         "GATEWAY": state["proxy_url"],
         "KEY": tenant["api_key"],
         "TENANT": "t-" + re.sub(r"[^a-z]+", "-", request.node.callspec.params["name"])[:18],
-        "REPORTER": state["functions"]["usage_reporter"],
+        "TALLYGATE_REPORTER_URL": state["functions"]["usage_reporter"],
+        "BIGQUERY_EMULATOR_HOST": state["bigquery_url"],
         "SYNC": state["functions"].get("stripe_sync", ""),
         "FROM": (now(state) - timedelta(hours=2)).isoformat(),
         "TO": now(state).isoformat(),
@@ -314,9 +315,7 @@ def _money_is_back(desk: Desk, printed: str) -> None:
 
 
 def _nothing_was_missing(desk: Desk, printed: str) -> None:
-    first, second = (json.loads(text) for text in re.findall(r"\{[^{}]*\}", printed))
-    assert second.keys() >= {"sealed", "sent", "backlog"}
-    assert first["sealed"] >= 0
+    assert printed.rstrip().endswith("[]"), "something is left to seal after a replay"
 
 
 _AFTER: Final[Mapping[str, Callable[[Desk, str], None]]] = {
