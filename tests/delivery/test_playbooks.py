@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 from google.cloud import bigquery
 
@@ -262,10 +263,20 @@ def _a_final_invoice(desk: Desk) -> None:
     }
 
 
+def _usage_that_is_not_sealed(desk: Desk) -> None:
+    """A request whose usage event is in the warehouse a moment later."""
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}
+    key = {"authorization": f"Bearer {desk.variables['KEY']}"}
+    url = desk.variables["GATEWAY"]
+    httpx.post(f"{url}/v1/chat/completions", json=body, headers=key, timeout=60).raise_for_status()
+    httpx.post(f"{desk.sandbox.state['router_url']}/_sandbox/tick", timeout=60).raise_for_status()
+
+
 _BEFORE: Final[Mapping[str, Callable[[Desk], None]]] = {
     "erase-a-tenant.md": _a_tenant,
     "leave.md": _a_tenant,
     "refund-and-dispute.md": _a_final_invoice,
+    "replay-usage.md": _usage_that_is_not_sealed,
     "restore-the-app-database.md": _a_tenant,
     "roll-back.md": _a_second_release,
 }
