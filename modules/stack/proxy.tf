@@ -99,7 +99,7 @@ module "proxy" {
     sha256    = module.configuration.sha256
   }
 
-  # A revision starts only if its identity may read its secrets and its database; and a column that it fills is
+  # A revision starts only if its identity may read its secrets and its database; and what reads its lines is
   # there before it is.
   depends_on = [
     google_project_iam_member.proxy_database,

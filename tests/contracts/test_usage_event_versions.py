@@ -151,7 +151,9 @@ def test_the_warehouse_is_applied_before_the_image_that_fills_it() -> None:
 
     dependencies = [str(entry).strip("${}") for entry in proxy["depends_on"]]
 
-    assert "module.usage_warehouse" in dependencies, f"{path}: the proxy may start before its columns"
+    assert "module.usage_warehouse" in dependencies, (
+        f"{path}: the proxy may start before the views that read its lines"
+    )
 
 
 def test_every_field_that_the_gateway_writes_has_a_column_already() -> None:
@@ -165,7 +167,7 @@ def test_every_field_that_the_gateway_writes_has_a_column_already() -> None:
 
 
 def _add_column(stage: Stage) -> None:
-    """What an apply of the next release does to the raw table."""
+    """As the sink does with the first line of the next release, and as a new environment has it."""
     table = stage.client.get_table(f"{PROJECT_ID}.{TABLE}")
     fields = [field.to_api_repr() for field in table.schema]
     payload = next(field for field in fields if field["name"] == "jsonPayload")
