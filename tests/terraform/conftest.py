@@ -89,7 +89,7 @@ class Workspace:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=850,
             check=False,
         )
         return Answer(ended.returncode, ended.stdout + ended.stderr)

@@ -36,7 +36,7 @@ def test_it_is_valid(workspace: Workspace) -> None:
     assert checked.code == 0, checked.output
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_its_own_tests_pass(workspace: Workspace) -> None:
     tested = workspace.run("test", "-no-color")
 
