@@ -27,9 +27,9 @@ from tallygate.catalogue import load_catalogue
 from tallygate.clock import clock_from
 from tallygate.plans import Plan, load_plans
 from tallygate.secrets import STRIPE_WEBHOOK_SECRET
-from tallygate.subscriptions.binding import bind
+from tallygate.subscriptions.checkout import checkout_link
 from tallygate.subscriptions.events import THIN_EVENTS
-from tallygate.subscriptions.publishing import SEAT, current_prices, publish, wanted_prices
+from tallygate.subscriptions.publishing import current_prices, publish
 from tallygate.tenants import Tenant, issue_key, put_tenant, tenant_from
 
 TENANTS: Final = {"aurora": "starter", "borealis": "team", "corvus": "scale"}
@@ -66,17 +66,13 @@ def seed(
     tenants = []
     for tenant_id, plan_name in TENANTS.items():
         plan = plans.plans[plan_name]
-        customer = client.v1.customers.create({"name": tenant_id, "metadata": {"tenant_id": tenant_id}})
         put_tenant(database, pending_tenant(tenant_id, plan))
-        bind(database, tenant_id, customer.id)
-        _subscribe(client, customer.id, plan, prices)
+        _subscribe(client, addresses, tenant_id, plan, prices)
         key = issue_key(database, tenant_id, label="sandbox", now=clock.now())
-        tenants.append(
-            {"tenant_id": tenant_id, "api_key": key.secret, "stripe_customer": customer.id, "plan": plan_name}
-        )
-    _follow(database, addresses)
+        tenants.append({"tenant_id": tenant_id, "api_key": key.secret, "plan": plan_name})
+    customers = _follow(database, addresses)
     database.close()
-    return tenants
+    return [{**tenant, "stripe_customer": customers[tenant["tenant_id"]]} for tenant in tenants]
 
 
 def _connect_webhook(client: stripe.StripeClient, layout: Layout, url: str) -> None:
@@ -97,18 +93,23 @@ def _connect_webhook(client: stripe.StripeClient, layout: Layout, url: str) -> N
     (layout.secrets / STRIPE_WEBHOOK_SECRET).write_text(hook.signing_secret)
 
 
-def _subscribe(client: stripe.StripeClient, customer: str, plan: Plan, prices: Mapping[str, str]) -> None:
-    items: list[Any] = []
-    for wanted in wanted_prices(plan):
-        item: dict[str, Any] = {"price": prices[wanted.lookup_key]}
-        if not wanted.is_metered:
-            item["quantity"] = SEATS if wanted.kind == SEAT else 1
-        items.append(item)
-    client.v1.subscriptions.create({"customer": customer, "items": items})
+def _subscribe(
+    client: stripe.StripeClient, addresses: Addresses, tenant_id: str, plan: Plan, prices: Mapping[str, str]
+) -> None:
+    """A person of the tenant pays on the page of a Checkout session."""
+    link = checkout_link(
+        client, tenant_id=tenant_id, plan=plan, prices=prices, seats=SEATS,
+        success_url="https://example.com/thanks",
+    )  # fmt: skip
+    page = f"{addresses.stripe}/_sandbox/checkout/sessions/{link.session_id}/complete"
+    httpx.post(page, json={"name": tenant_id}, timeout=30, trust_env=False).raise_for_status()
 
 
-def _follow(database: Database, addresses: Addresses) -> None:
-    """Let Stripe send its events, and the sync apply what they left, until every tenant is served."""
+def _follow(database: Database, addresses: Addresses) -> dict[str, str | None]:
+    """Let Stripe send its events, and the sync apply what they left, until every tenant is served.
+
+    Returns the customer of each tenant.
+    """
     deadline = time.monotonic() + SIGNED_UP_SECONDS
     with httpx.Client(timeout=SIGNED_UP_SECONDS, trust_env=False) as http:
         while True:
@@ -117,14 +118,14 @@ def _follow(database: Database, addresses: Addresses) -> None:
             tenants = [tenant_from(document) for _, document in database.query("tenants")]
             waiting = sorted(tenant.tenant_id for tenant in tenants if tenant.status != "active")
             if answer.status_code == 200 and not waiting:
-                return
+                return {tenant.tenant_id: tenant.stripe_customer for tenant in tenants}
             if time.monotonic() > deadline:
                 raise RuntimeError(f"Stripe's events did not activate {', '.join(waiting)}: {answer.text}")
             time.sleep(_LOOK_AGAIN_SECONDS)
 
 
 def pending_tenant(tenant_id: str, plan: Plan) -> Tenant:
-    """A tenant as it is made for a customer: nothing is served before Stripe says so."""
+    """A tenant before it has subscribed: nothing is served, and no customer is known."""
     return Tenant(
         tenant_id=tenant_id,
         status="pending",
