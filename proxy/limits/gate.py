@@ -177,6 +177,10 @@ class Gate:
             "x-ratelimit-reset-tokens": reset,
         }
 
+    def in_flight(self, tenant: Tenant) -> int:
+        """Requests of a tenant that this instance is serving."""
+        return self._state(tenant).in_flight
+
     def remaining(self, tenant: Tenant) -> tuple[int, int]:
         """Requests and tokens left this minute, over all instances, as last seen."""
         return self._state(tenant).leases.remaining(_limits(tenant))
