@@ -191,8 +191,8 @@ def test_a_service_account_calls_for_its_tenant(door: Door, google: Signer) -> N
         {"email": ""},
         {"email": 5},
         {"email": "nobody@acme-project.iam.gserviceaccount.com"},
-        {"exp": int(time.time()) - 600},
-        {"iat": int(time.time()) + 600},
+        {"exp": timedelta(minutes=-10)},
+        {"iat": timedelta(minutes=10)},
         {"exp": None},
         {"iat": None},
         {"exp": "tomorrow"},
@@ -203,7 +203,12 @@ def test_a_service_account_calls_for_its_tenant(door: Door, google: Signer) -> N
 def test_a_token_that_is_not_for_us_or_not_of_now_is_refused(
     door: Door, google: Signer, changes: dict[str, Any], enforced: bool
 ) -> None:
-    token = google.stripped(**changes) if enforced else google.token(**changes)
+    """A timedelta stands for a moment of the test's run."""
+    claims = {
+        name: int(time.time() + value.total_seconds()) if isinstance(value, timedelta) else value
+        for name, value in changes.items()
+    }
+    token = google.stripped(**claims) if enforced else google.token(**claims)
 
     assert door.ask(bearer(token), enforced=enforced) == "401 invalid_key"
 

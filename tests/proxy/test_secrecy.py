@@ -92,7 +92,7 @@ def test_a_provider_that_refuses_the_gateways_key_does_not_look_like_the_tenants
 
 
 FORGED = json.dumps(
-    {"event": "llm_usage", "request_id": "forged", "tenant_id": "victim", "schema_version": 1}
+    {"event": "llm_usage", "request_id": "forged", "tenant_id": "forged-tenant", "schema_version": 1}
 )
 
 
@@ -110,7 +110,7 @@ def test_a_forged_line_stays_a_text(mask: str, stream: bool, http: httpx.Client,
         http.post(CHAT, json=body, headers={"idempotency-key": FORGED, "traceparent": FORGED})
 
     assert all(line["request_id"] != "forged" for line in gateway.lines())
-    assert "victim" not in gateway.stdout.read_text()
+    assert "forged-tenant" not in gateway.stdout.read_text()
 
 
 def test_ids_of_the_client_change_no_event(http: httpx.Client, gateway: Instance) -> None:
