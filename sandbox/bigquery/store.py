@@ -36,6 +36,7 @@ from sandbox.bigquery.types import (
 
 MEMORY_LIMIT: Final = "400MB"
 THREADS: Final = 2
+_APPEND_TRIES: Final = 20
 PAGE_ROWS: Final = 1000
 """Rows of a result that are handed on at a time."""
 _FILE: Final = "_tallygate_warehouse_.duckdb"
@@ -439,6 +440,17 @@ class Warehouse:
         """
         if not rows:
             return
+        for tries_left in reversed(range(_APPEND_TRIES)):
+            try:
+                self._append_once(table, rows, due)
+                break
+            except (BigQueryError, duckdb.TransactionException) as error:
+                # DuckDB refuses an insert beside a change of the table; BigQuery takes both
+                if not tries_left or not _is_conflict(error):
+                    raise
+        self._read_next_due()
+
+    def _append_once(self, table: Table, rows: Sequence[Mapping[str, Any]], due: float | None) -> None:
         with self.transaction() as connection:
             if due is None:
                 self._append(connection, table, json.dumps(list(rows)))
@@ -447,7 +459,6 @@ class Warehouse:
                     f"INSERT INTO {_SYSTEM}.late VALUES (?, ?, ?, ?)",
                     [table.dataset, table.name, json.dumps(list(rows)), due],
                 )
-        self._read_next_due()
 
     def release(self, now: float) -> None:
         """Show the late rows that are due."""
@@ -613,6 +624,13 @@ def _errors_of_bigquery() -> Iterator[None]:
         raise BigQueryError("internalError", str(error)) from error
     except duckdb.Error as error:
         raise invalid_query(str(error).split("\n\nLINE")[0]) from error
+
+
+def _is_conflict(error: Exception) -> bool:
+    """Whether a transaction failed because of another one: it may be tried again."""
+    return isinstance(error, duckdb.TransactionException) or isinstance(
+        error.__cause__, duckdb.TransactionException
+    )
 
 
 def _fetch(result: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
