@@ -44,7 +44,13 @@ FROM `{ledger}.meter_deltas` AS m
 LEFT JOIN newest AS n ON n.identifier = m.identifier
 GROUP BY m.tenant_id, m.meter, outcome
 """
-_REJECTED: Final = "SELECT DISTINCT r.request_id FROM `{ledger}.rejected_lines` AS r"
+_REJECTED: Final = """
+SELECT DISTINCT r.request_id
+FROM `{ledger}.rejected_lines` AS r
+LEFT JOIN `{ledger}.usage_events` AS e ON e.request_id = r.request_id
+WHERE e.request_id IS NULL
+"""
+"""A line of a tenant whose segment came later is noted as rejected, and counts once the segment is there."""
 
 
 @dataclass(frozen=True, slots=True)
