@@ -142,12 +142,9 @@ class Lifecycle:
 
     def check_amounts(self) -> None:
         """Every line of the customer's invoices has the amount that ``plans.json`` makes of its quantity."""
-        plan = self._plans().plans[PLAN]
-        by_price = {
-            price: wanted.cents
-            for wanted in wanted_prices(plan)
-            if (price := current_prices(self.connections.stripe, self._plans()).get(wanted.lookup_key))
-        }
+        plans = self._plans()
+        plan, prices = plans.plans[PLAN], current_prices(self.connections.stripe, plans)
+        by_price = {prices[w.lookup_key]: w.cents for w in wanted_prices(plan) if w.lookup_key in prices}
         full_seats = []
         for line in self._lines():
             cents = by_price.get(_price(line))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -25,11 +25,9 @@ def now(state: Mapping[str, Any]) -> datetime:
     return parse_rfc3339(answer.raise_for_status().json()["now"])
 
 
-def settle(connections: Connections, progress: Callable[[str], None]) -> None:
+def settle(connections: Connections) -> None:
     """Run the reporter by its schedule, then the clock past the end of the last period."""
-    progress("the reporter runs by its schedule")
     advance(connections.state, FIRST_RUNS_SECONDS)
-    progress("the clock moves past the end of the period")
     pass_period_end(connections)
 
 

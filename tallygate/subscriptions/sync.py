@@ -217,10 +217,6 @@ def _work_inbox(sync: Sync, handler: Handler, run: Run, lease: Lease) -> None:
             run.parked += left is not None and left.state == "parked"
 
 
-def _due(sync: Sync) -> list[InboxRow]:
-    return inbox.due(sync.database, sync.clock.now(), _ROWS)
-
-
 def _first_things_first(rows: list[InboxRow]) -> list[InboxRow]:
     """Who may be served comes before what is invoiced: an invoice has an hour."""
     return sorted(rows, key=lambda row: row.topic == "invoice")

@@ -83,7 +83,7 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driven]:
         with watch:
             outcomes = drive(steps, keys, state["proxy_url"], progress)
             _wait(lambda: all(_answers(state, name) for name in KILLED))
-            settle(connections, lambda _: None)
+            settle(connections)
         proof = prove_outcomes(connections, steps, outcomes, since=since)
         killed = {name: state["pids"][name] for name in KILLED}
         yield Driven(connections, steps, outcomes, since, proof, killed, watch.peak_kib)

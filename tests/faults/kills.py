@@ -325,7 +325,7 @@ def assault(layout: Layout, seed: int, kills: int) -> tuple[Told, Verdict]:
     with driven(layout) as connections:
         since = now(connections.state)
         told = Assault(connections, seed).run(dict.fromkeys(victims(connections), kills))
-        settle(connections, lambda _: None)
+        settle(connections)
         return told, judge(connections, told, since)
 
 
