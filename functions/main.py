@@ -127,7 +127,7 @@ def _reconciler() -> Reconciler:
     client = _bigquery(settings)
     return Reconciler(
         warehouse=lambda: Warehouse(client, raw=settings.dataset_raw, ledger=settings.dataset_ledger),
-        stripe=_summaries,
+        stripe=_summaries if settings.cloudevents_url is None else None,
         database=open_database(settings.app_database, project_id=settings.project_id),
         clock=settings.clock,
     )

@@ -70,12 +70,16 @@ locals {
     sha256 = module.configuration.sha256
   }
 
-  _functions_environment = {
-    TALLYGATE_APP_DATABASE = module.app_database.setting
-    TALLYGATE_LIVEMODE     = tostring(var.livemode)
-    TALLYGATE_PROJECT_ID   = var.project_id
-    TALLYGATE_SECRETS      = "google"
-  }
+  # All four are told: who sends, and who would compare or wait for what is sent to Stripe.
+  _functions_environment = merge(
+    {
+      TALLYGATE_APP_DATABASE = module.app_database.setting
+      TALLYGATE_LIVEMODE     = tostring(var.livemode)
+      TALLYGATE_PROJECT_ID   = var.project_id
+      TALLYGATE_SECRETS      = "google"
+    },
+    var.options.cloudevents == null ? {} : { TALLYGATE_CLOUDEVENTS_URL = var.options.cloudevents.url }
+  )
 
   metering_environment = merge(local._functions_environment, {
     TALLYGATE_DATASET_LEDGER = module.usage_warehouse.datasets.ledger

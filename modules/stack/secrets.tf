@@ -8,6 +8,9 @@ locals {
     webhook_secret = "stripe-webhook-secret"
   }
 
+  # What the usage reporter reads: who is billed there, or the endpoint that takes usage in Stripe's place.
+  reporter_secrets = setunion([local.stripe_secrets.api_key], var.options.cloudevents == null ? [] : ["cloudevents-token"])
+
   # Environment variable → secret: OPENAI_API_KEY is openai-api-key.
   _key_variables = toset([for model in values(local.catalogue.models) : model.api_key_env])
   provider_keys = {
@@ -21,7 +24,7 @@ locals {
   _project_number = data.google_project.main.number
 
   secret_conditions = {
-    for secret in setunion(local.provider_secrets, values(local.stripe_secrets)) : secret =>
+    for secret in setunion(local.provider_secrets, values(local.stripe_secrets), local.reporter_secrets) : secret =>
     "resource.name == \"projects/${local._project_number}/secrets/${secret}\" || resource.name.startsWith(\"projects/${local._project_number}/secrets/${secret}/versions/\")"
   }
 

@@ -1,4 +1,4 @@
-# The usage reporter: seals usage hours and sends them to Stripe.
+# The usage reporter: seals usage hours and sends them to Stripe, or to the option cloudevents.
 
 resource "google_service_account" "usage_reporter" {
   project      = var.project_id
@@ -29,7 +29,7 @@ resource "google_project_iam_member" "usage_reporter_queries" {
 # Reads the newest versions at run time, so it lists them too.
 resource "google_project_iam_member" "usage_reporter_secret" {
   for_each = {
-    for pair in setproduct([local.stripe_secrets.api_key], ["roles/secretmanager.secretAccessor", "roles/secretmanager.viewer"]) :
+    for pair in setproduct(local.reporter_secrets, ["roles/secretmanager.secretAccessor", "roles/secretmanager.viewer"]) :
     "${pair[0]}/${pair[1]}" => { secret = pair[0], role = pair[1] }
   }
 

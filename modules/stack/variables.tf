@@ -200,11 +200,14 @@ variable "livemode" {
 }
 
 variable "options" {
-  description = "What not every environment wants: a budget alert, a key of your own, a viewer for Grafana, Vertex AI."
+  description = "What not every environment wants: a budget alert, usage sent as CloudEvents instead of to Stripe's meters, a key of your own, a viewer for Grafana, Vertex AI."
   type = object({
     budget = optional(object({
       billing_account = string
       monthly_usd     = number
+    }))
+    cloudevents = optional(object({
+      url = string
     }))
     customer_managed_key = optional(object({
       rotation_days = optional(number, 90)
@@ -216,6 +219,11 @@ variable "options" {
   })
   default  = {}
   nullable = false
+
+  validation {
+    condition     = var.options.cloudevents == null || try(can(regex("^https://[^/\\s]\\S*$", var.options.cloudevents.url)), false)
+    error_message = "options.cloudevents.url must be an https URL, for example https://usage.example.com/api/v1/events: usage is sent there with a token."
+  }
 }
 
 variable "places" {

@@ -86,9 +86,14 @@ class InvoiceDesk:
     """How long Stripe keeps a draft open by itself."""
     hold: timedelta
     """How long it is held at most."""
+    usage_is_here: bool = True
+    """False: usage is billed elsewhere, and no draft waits for it."""
 
     def __call__(self, row: InboxRow) -> None:
         """Hold, look, or let go; then settle or postpone the row."""
+        if not self.usage_is_here:
+            self._done(row)
+            return
         try:
             invoice = self.stripe.invoice(row.object_id or "")
         except NotThereError:

@@ -13,7 +13,7 @@ from tallygate.clock import Clock, SystemClock
 from tallygate.plans import Plans, load_plans
 from tallygate.schemas import ConfigurationError
 from tallygate.secrets import FileSecrets, Secrets, secrets_from
-from tallygate.settings import UNSET, Environment, app_database, base_url, clock_setting, dataset_id
+from tallygate.settings import UNSET, Environment, app_database, base_url, clock_setting, dataset_id, endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,8 @@ class SyncSettings:
     livemode: bool
     stripe_api_base: str | None
     """None: Stripe itself."""
+    cloudevents_url: str | None
+    """Where usage is sent instead of to Stripe: no invoice of Stripe waits for it then."""
     bigquery_emulator: bool
     plans: Plans
     grace: timedelta
@@ -64,6 +66,7 @@ def sync_settings(variables: Mapping[str, str] | None = None) -> SyncSettings:
         clock=clock,
         livemode=environment.flag("TALLYGATE_LIVEMODE", default=False),
         stripe_api_base=environment.parsed("TALLYGATE_STRIPE_API_BASE", base_url, default=UNSET, empty=None),
+        cloudevents_url=environment.parsed("TALLYGATE_CLOUDEVENTS_URL", endpoint, default=UNSET, empty=None),
         bigquery_emulator=environment.text("BIGQUERY_EMULATOR_HOST", default=UNSET) != UNSET,
         plans=_plans(environment, clock),
         grace=timedelta(days=environment.number("TALLYGATE_GRACE_DAYS", default=7, maximum=60)),

@@ -98,7 +98,13 @@ def _handler(
     """``ledger``: None in the webhook, which must not touch the warehouse."""
     follower = Follower(database, account, settings.plans, settings.clock, settings.grace)
     invoices = InvoiceDesk(
-        database, settings.clock, account, ledger, settings.invoice_grace, settings.invoice_hold
+        database,
+        settings.clock,
+        account,
+        ledger,
+        settings.invoice_grace,
+        settings.invoice_hold,
+        usage_is_here=settings.cloudevents_url is None,
     )
     reports = MeterReportDesk(database, settings.clock, account)
     return Handler(database, settings.clock, account, follower, invoices, reports)

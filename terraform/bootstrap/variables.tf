@@ -79,7 +79,7 @@ variable "repository" {
 }
 
 variable "secrets" {
-  description = "Ids of the secrets: Stripe's two, and one key per provider of the catalogue."
+  description = "Ids of the secrets: Stripe's two, one key per provider of the catalogue, and cloudevents-token with the option cloudevents."
   type        = set(string)
   default     = ["anthropic-api-key", "openai-api-key", "stripe-api-key", "stripe-webhook-secret"]
   nullable    = false

@@ -91,13 +91,13 @@ variable "livemode" {
 }
 
 variable "options" {
-  description = "What not every environment wants: budget, customer_managed_key, grafana, vertex_ai."
+  description = "What not every environment wants: budget, cloudevents, customer_managed_key, grafana, vertex_ai."
   type        = any
   default     = {}
 
   validation {
-    condition     = length(setsubtract(keys(var.options), ["budget", "customer_managed_key", "grafana", "vertex_ai"])) == 0
-    error_message = "options takes budget, customer_managed_key, grafana, vertex_ai; write one of them instead of ${join(", ", setsubtract(keys(var.options), ["budget", "customer_managed_key", "grafana", "vertex_ai"]))}."
+    condition     = length(setsubtract(keys(var.options), ["budget", "cloudevents", "customer_managed_key", "grafana", "vertex_ai"])) == 0
+    error_message = "options takes budget, cloudevents, customer_managed_key, grafana, vertex_ai; write one of them instead of ${join(", ", setsubtract(keys(var.options), ["budget", "cloudevents", "customer_managed_key", "grafana", "vertex_ai"]))}."
   }
 }
 

@@ -136,7 +136,8 @@ class Function:
         """The reconciler as the function makes it, with its ways out counted."""
         made = Reconciler(**given)
         self._made.append(made)
-        summaries: Any = lambda: _Counted(made.stripe(), "summaries", self.life)  # noqa: E731
+        read: Any = made.stripe
+        summaries: Any = None if read is None else lambda: _Counted(read(), "summaries", self.life)
         database: Any = _Counted(made.database, "database", self.life)
         return replace(
             made, warehouse=lambda: self._warehouse(made.warehouse()), stripe=summaries, database=database

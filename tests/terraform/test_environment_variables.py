@@ -12,11 +12,11 @@ import pytest
 
 from tallygate.catalogue import load_catalogue
 from tallygate.clock import SystemClock
-from tallygate.secrets import STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET
+from tallygate.secrets import CLOUDEVENTS_TOKEN, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET
 from tests.terraform.conftest import ENVIRONMENTS, REPOSITORY, ROOTS, Plans
 from tests.terraform.planned import Resource, resources
 from tests.terraform.policy import RUN
-from tests.terraform.variants import plan_of
+from tests.terraform.variants import EVERYTHING, plan_of
 
 READERS: Final[Mapping[str, tuple[str, ...]]] = {
     "tallygate-proxy": ("proxy/settings.py",),
@@ -105,10 +105,24 @@ def test_the_proxy_is_told_its_concurrency(plans: Plans) -> None:
     assert told == str(service.block("template")["max_instance_request_concurrency"])
 
 
+def test_usage_that_is_billed_elsewhere_is_told_to_every_function(plans: Plans) -> None:
+    """Who sends it; and who would else compare it with Stripe, or let an invoice wait for it."""
+    told = {
+        name: variables(service).get("TALLYGATE_CLOUDEVENTS_URL")
+        for name, service in services(plans, "prod, everything").items()
+        if not name.startswith("tallygate-proxy")
+    }
+
+    assert len(told) == 4
+    assert set(told.values()) == {EVERYTHING["options"]["cloudevents"]["url"]}
+    assert all("TALLYGATE_CLOUDEVENTS_URL" in read_by(READERS[name])[0] for name in told)
+    assert not any("TALLYGATE_CLOUDEVENTS_URL" in variables(one) for one in services(plans, "prod").values())
+
+
 def test_secrets_have_the_names_that_the_code_asks_for() -> None:
     text = (REPOSITORY / "modules/stack/secrets.tf").read_text()
 
-    for secret in (STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET):
+    for secret in (CLOUDEVENTS_TOKEN, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET):
         assert f'"{secret}"' in text, f"modules/stack/secrets.tf lacks {secret} of tallygate/secrets.py"
 
 

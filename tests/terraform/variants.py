@@ -23,6 +23,7 @@ EVERYTHING: Final[dict[str, Any]] = {
     "dedicated_services": {"acme": {"hosts": ["acme.llm.example.com"]}},
     "options": {
         "budget": {"billing_account": "000000-000000-000000", "monthly_usd": 100},
+        "cloudevents": {"url": "https://usage.example.com/api/v1/events"},
         "customer_managed_key": {},
         "grafana": {"impersonators": {"grafana": "group:grafana@example.com"}},
         "vertex_ai": True,

@@ -148,6 +148,16 @@ run "a_fallback_of_another_mode" {
   expect_failures = [var.catalogue]
 }
 
+run "a_token_in_the_clear" {
+  command = plan
+
+  variables {
+    options = { cloudevents = { url = "http://usage.example.com/events" } }
+  }
+
+  expect_failures = [var.options]
+}
+
 run "plans_that_are_no_json" {
   command = plan
 

@@ -287,6 +287,23 @@ def test_the_deployed_function_sends_there_when_told(
     assert on_stage.billed() == {}
 
 
+def test_what_is_billed_elsewhere_is_not_looked_for_at_stripe(
+    endpoint: Endpoint, on_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stripe's sums would lack all of it, and the reconciler would propose to send it again."""
+    on_stage.insert("ledger.billing_segments", segment(stripe_customer="cus_1"))
+    on_stage.insert("usage_raw.run_googleapis_com_stdout", line("r1", **ONLY_INPUT))
+    assert on_stage.report(endpoint.sink()).sent == 1
+    variables = environment(on_stage) | {"TALLYGATE_CLOUDEVENTS_URL": endpoint.url + PATH}
+    on_stage.advance(hours=12)
+
+    answer = function("usage_reconciler", variables, monkeypatch).post("/", json={"depth": "hourly"})
+
+    assert answer.json is not None
+    assert (answer.status_code, answer.json["proposed"], answer.json["confirmed"]) == (200, 0, 0)
+    assert [row["delivery"] for row in on_stage.deliveries()] == ["sent"]
+
+
 @pytest.mark.parametrize("url", ["http://usage.example.com/events", "usage.example.com", "https://"])
 def test_a_token_is_never_sent_in_the_clear(url: str) -> None:
     least = {"TALLYGATE_PROJECT_ID": "p", "TALLYGATE_APP_DATABASE": "sqlite:x"}

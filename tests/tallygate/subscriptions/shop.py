@@ -145,7 +145,7 @@ class Shop:
 
 
 @contextmanager
-def open_shop(stage: Stage) -> Iterator[Shop]:
+def open_shop(stage: Stage, *, cloudevents_url: str | None = None) -> Iterator[Shop]:
     """Publish the sandbox's plans and connect the webhook."""
     folder = REPOSITORY / "sandbox" / "config"
     now = stage.clock.now()
@@ -158,8 +158,8 @@ def open_shop(stage: Stage) -> Iterator[Shop]:
     settings = SyncSettings(
         project_id=PROJECT_ID, dataset_raw="usage_raw", dataset_ledger="ledger", app_database="unused:",
         secrets=FileSecrets(secrets), clock=stage.clock, livemode=False, stripe_api_base=stage.stripe.url,
-        bigquery_emulator=True, plans=plans, grace=timedelta(days=7), invoice_grace=GRACE,
-        invoice_hold=timedelta(hours=6),
+        cloudevents_url=cloudevents_url, bigquery_emulator=True, plans=plans, grace=timedelta(days=7),
+        invoice_grace=GRACE, invoice_hold=timedelta(hours=6),
     )  # fmt: skip
     permitted = lambda: None  # noqa: E731 - the clock stands, so nobody may wait for it
     receiver = wiring.receiver(settings, stage.database, permitted)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.tallygate.subscriptions.shop import Shop
+from tests.support.stage import Stage
+from tests.tallygate.subscriptions.shop import Shop, open_shop
 
 HOLD = timedelta(hours=5, minutes=50)
 """What the reporter is told: Stripe's draft is held for six hours."""
@@ -110,3 +111,20 @@ def test_the_final_usage_is_on_the_final_invoice(shop: Shop) -> None:
     work(shop, 120)
     assert draft(shop, customer) is None
     assert metered_amount(shop, customer) == 360
+
+
+def test_no_draft_waits_for_usage_that_is_billed_elsewhere(
+    on_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", on_stage.bigquery_url)
+    with open_shop(on_stage, cloudevents_url="https://usage.example.com/events") as shop:
+        customer = shop.subscribe(plan="scale")
+        end = to_period_end(shop, timedelta(minutes=2))
+        shop.use(COST)
+        shop.advance(minutes=5)
+        shop.settle()
+
+        found = draft(shop, customer)
+        assert found is not None
+        assert datetime.fromtimestamp(found.automatically_finalizes_at, UTC) == end + timedelta(hours=1)
+        assert shop.waiting() == []
