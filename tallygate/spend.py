@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from tallygate.appdb import Condition, Database
+from tallygate.appdb import DELETE_AT, Condition, Database
+from tallygate.clock import rfc3339
 from tallygate.records import COST_METER, METER_COLUMNS, UsageEvent
 
 REQUESTS: Final = "requests"
 """Beside the meters: requests that were admitted and have ended."""
+KEPT: Final = timedelta(days=100)
+"""After its month: budgets look at one month, the reconciler at two days, a person at the last quarter."""
 
 Hours = dict[str, Counter[str]]
 """By hour (``2026-03-01T09``, UTC): :data:`REQUESTS`, and each meter in its unit."""
@@ -30,8 +33,7 @@ def month_of(moment: datetime) -> str:
 
 def month_after(month: str) -> str:
     """The next calendar month."""
-    year, number = (int(part) for part in month.split("-"))
-    return f"{year + number // 12:04}-{number % 12 + 1:02}"
+    return month_of(_end(month))
 
 
 def hour_of(moment: datetime) -> str:
@@ -57,6 +59,7 @@ def document(tenant_id: str, month: str, instance: str, hours: Mapping[str, Coun
         "month": month,
         "instance": instance,
         "hours": {hour: dict(spent) for hour, spent in hours.items()},
+        DELETE_AT: rfc3339(_end(month) + KEPT),
     }
 
 
@@ -87,6 +90,12 @@ def spent_in_month(
 def cost(spent: Iterable[Counter[str]]) -> int:
     """The nano-USD of several hours."""
     return sum(each[COST_METER] for each in spent)
+
+
+def _end(month: str) -> datetime:
+    """The first moment after a month."""
+    year, number = (int(part) for part in month.split("-"))
+    return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
 
 
 def _documents(database: Database, tenant_id: str, month: str) -> list[tuple[str, Hours]]:

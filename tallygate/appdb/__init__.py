@@ -6,6 +6,8 @@ Cloud, SQLite in the sandbox.
 
 from tallygate.appdb.interface import (
     COLLECTIONS,
+    DELETE_AT,
+    EXPIRING,
     Condition,
     Database,
     DatabaseContendedError,
@@ -18,6 +20,8 @@ from tallygate.appdb.opening import open_database
 
 __all__ = [
     "COLLECTIONS",
+    "DELETE_AT",
+    "EXPIRING",
     "Condition",
     "Database",
     "DatabaseContendedError",

@@ -11,6 +11,8 @@ from google.api_core.retry import Retry, if_exception_type
 from google.cloud import firestore
 
 from tallygate.appdb.interface import (
+    DELETE_AT,
+    EXPIRING,
     Condition,
     DatabaseContendedError,
     DatabaseUnavailableError,
@@ -19,6 +21,7 @@ from tallygate.appdb.interface import (
     Transaction,
     order_of,
 )
+from tallygate.clock import parse_rfc3339, rfc3339
 
 T = TypeVar("T")
 
@@ -51,13 +54,13 @@ class FirestoreDatabase:
 
     def get(self, collection: str, document_id: str) -> Document | None:
         """The document, or None."""
-        return _answered(lambda: _content(self._reference(collection, document_id).get()))
+        return _answered(lambda: _content(collection, self._reference(collection, document_id).get()))
 
     def create(self, collection: str, document_id: str, document: Mapping[str, Any]) -> bool:
         """Write a new document; False, and nothing written, if the id is taken."""
         reference = self._reference(collection, document_id)
         try:
-            _answered(lambda: reference.create(dict(document)))
+            _answered(lambda: reference.create(_stored(collection, document)))
         except exceptions.AlreadyExists:
             return False
         return True
@@ -65,7 +68,7 @@ class FirestoreDatabase:
     def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
         """Write the whole document, replacing what was there."""
         reference = self._reference(collection, document_id)
-        _answered(lambda: reference.set(dict(document)))
+        _answered(lambda: reference.set(_stored(collection, document)))
 
     def delete(self, collection: str, document_id: str) -> None:
         """Remove the document, if it is there."""
@@ -98,7 +101,7 @@ class FirestoreDatabase:
         if limit is not None:
             query = query.limit(limit)
         rows = _answered(lambda: list(query.stream()))
-        return [(snapshot.id, snapshot.to_dict()) for snapshot in rows]
+        return [(snapshot.id, _read(collection, snapshot.to_dict())) for snapshot in rows]
 
     def transact(self, body: Callable[[Transaction], T]) -> T:
         """Run ``body`` in a transaction, again when another one interfered; its result."""
@@ -144,20 +147,35 @@ class _FirestoreTransaction:
         if self._wrote:
             raise ReadAfterWriteError("a transaction reads all it needs before its first write")
         reference = self._client.collection(collection).document(document_id)
-        return _content(reference.get(transaction=self._transaction))
+        return _content(collection, reference.get(transaction=self._transaction))
 
     def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
         self._wrote = True
-        self._transaction.set(self._client.collection(collection).document(document_id), dict(document))
+        reference = self._client.collection(collection).document(document_id)
+        self._transaction.set(reference, _stored(collection, document))
 
     def delete(self, collection: str, document_id: str) -> None:
         self._wrote = True
         self._transaction.delete(self._client.collection(collection).document(document_id))
 
 
-def _content(snapshot: Any) -> Document | None:
-    content: Document | None = snapshot.to_dict() if snapshot.exists else None
-    return content
+def _content(collection: str, snapshot: Any) -> Document | None:
+    return _read(collection, snapshot.to_dict()) if snapshot.exists else None
+
+
+def _stored(collection: str, document: Mapping[str, Any]) -> Document:
+    """As Firestore keeps it: its policies delete by a timestamp, and leave alone what is text."""
+    kept = dict(document)
+    if collection in EXPIRING and DELETE_AT in kept:
+        kept[DELETE_AT] = parse_rfc3339(kept[DELETE_AT])
+    return kept
+
+
+def _read(collection: str, kept: Document) -> Document:
+    """As it was written."""
+    if collection in EXPIRING and DELETE_AT in kept:
+        kept[DELETE_AT] = rfc3339(kept[DELETE_AT])
+    return kept
 
 
 def _answered(call: Callable[[], T]) -> T:

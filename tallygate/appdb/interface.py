@@ -16,6 +16,12 @@ COLLECTIONS: Final = (
     "tenants", "customers", "api_keys", "spend", "inbox", "segments", "leases", "watermarks",
 )  # fmt: skip
 
+DELETE_AT: Final = "delete_at"
+"""A field of documents of :data:`EXPIRING`, RFC 3339: some time after it the store may delete the document.
+Firestore does, mostly within a day; SQLite keeps it. Nobody may rely on either."""
+EXPIRING: Final = ("inbox", "spend")
+"""Collections that Terraform gives a policy on :data:`DELETE_AT`."""
+
 
 class DatabaseUnavailableError(Exception):
     """The database did not answer in time, or answered that it can't serve now. Trying again may help."""

@@ -52,6 +52,8 @@ class InboxRow:
     due_at: str | None = None
     waiting_for: str | None = None
     """The customer whose fetch settles a waiting row, if that is known."""
+    delete_at: str | None = None
+    """When the store may delete it; never one that waits or is parked: those are open questions."""
 
 
 def store(database: Database, event: StripeEvent, now: datetime, source: Source) -> InboxRow | None:
@@ -73,6 +75,7 @@ def store(database: Database, event: StripeEvent, now: datetime, source: Source)
         stored_at=rfc3339(now),
         state="ignored" if ignored else "waiting",
         settled_at=rfc3339(now) if ignored else None,
+        delete_at=rfc3339(now + KEPT) if ignored else None,
         due_at=None if ignored else rfc3339(now),
         waiting_for=event.customer if event.topic == "customer" else None,
     )
@@ -217,23 +220,11 @@ def parked_for_want_of_tenant(database: Database, customer: str) -> list[str]:
 NO_TENANT: Final = "no_tenant"
 
 
-def purge(database: Database, now: datetime, limit: int = 2000) -> int:
-    """Delete rows that are settled for so long that Stripe won't send them again; how many.
-
-    Parked rows stay: they are someone's open question.
-    """
-    old = database.query(
-        "inbox", [Condition("settled_at", "<", rfc3339(now - KEPT))], order_by="settled_at", limit=limit
-    )
-    for event_id, _ in old:
-        database.delete("inbox", event_id)
-    return len(old)
-
-
 def _done(row: InboxRow, now: datetime) -> InboxRow:
     return replace(
-        row, state="done", reason=None, settled_at=rfc3339(now), parked_at=None, due_at=None, waiting_for=None
-    )
+        row, state="done", reason=None, settled_at=rfc3339(now), delete_at=rfc3339(now + KEPT),
+        parked_at=None, due_at=None, waiting_for=None,
+    )  # fmt: skip
 
 
 def _parked(row: InboxRow, reason: str, now: datetime) -> InboxRow:

@@ -143,7 +143,6 @@ def _work(sync: Sync, depth: Depth, run: Run, lease: Lease) -> None:
                 run.found = _read_lists(sync, lists)
             if depth == "daily":
                 run.drifts = _look_at_all(sync, lists, handler, lease)
-                inbox.purge(sync.database, sync.clock.now())
             _work_inbox(sync, handler, run, lease)
     finally:
         run.mirrored = sync.mirror()

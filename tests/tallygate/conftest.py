@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tallygate.appdb import firestore
 from tests.support.firestore_emulator import MISSING, firestore_emulator, installed
 
 
@@ -19,3 +20,11 @@ def emulator_address(clean_environment: None, tmp_path_factory: pytest.TempPathF
         pytest.skip(MISSING)
     with firestore_emulator(tmp_path_factory.mktemp("firestore")) as address:
         yield address
+
+
+@pytest.fixture
+def emulated_firestore(emulator_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Firestore is the emulator, which may take longer on a loaded machine than Firestore may."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator_address)
+    monkeypatch.setattr(firestore, "_RETRY", firestore._RETRY.with_timeout(60))
+    monkeypatch.setattr(firestore, "_TIMEOUT_SECONDS", 60)

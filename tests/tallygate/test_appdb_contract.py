@@ -35,17 +35,12 @@ documents = st.dictionaries(names, values, max_size=5)
 
 
 @pytest.fixture(params=["sqlite", "firestore"])
-def database(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty database of each kind."""
     if request.param == "sqlite":
         setting = f"sqlite:{tmp_path / 'app.sqlite'}"
     else:
-        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", request.getfixturevalue("emulator_address"))
-        # A loaded machine's emulator may take longer than Firestore may.
-        monkeypatch.setattr(firestore, "_RETRY", firestore._RETRY.with_timeout(60))
-        monkeypatch.setattr(firestore, "_TIMEOUT_SECONDS", 60)
+        request.getfixturevalue("emulated_firestore")
         setting = "firestore:(default)"
     database = open_database(setting, project_id=f"test-{uuid.uuid4().hex[:12]}")
     yield database
