@@ -28,8 +28,9 @@ from tallygate.clock import clock_from
 from tallygate.plans import Plan, load_plans
 from tallygate.secrets import STRIPE_WEBHOOK_SECRET
 from tallygate.subscriptions.checkout import checkout_link
-from tallygate.subscriptions.events import THIN_EVENTS
-from tallygate.subscriptions.publishing import current_prices, publish
+from tallygate.subscriptions.connecting import connect_webhook
+from tallygate.subscriptions.prices import current_prices
+from tallygate.subscriptions.publishing import publish
 from tallygate.tenants import Tenant, issue_key, put_tenant, tenant_from
 
 TENANTS: Final = {"aurora": "starter", "borealis": "team", "corvus": "scale"}
@@ -77,20 +78,12 @@ def seed(
 
 def _connect_webhook(client: stripe.StripeClient, layout: Layout, url: str) -> None:
     """Make the event destination; its signing secret goes to where the functions read secrets."""
-    made = client.v2.core.event_destinations.create(
-        {
-            "name": "tallygate",
-            "type": "webhook_endpoint",
-            "event_payload": "thin",
-            "enabled_events": list(THIN_EVENTS),
-            "webhook_endpoint": {"url": url},
-            "include": ["webhook_endpoint.signing_secret"],
-        }
-    )
-    hook = made.webhook_endpoint
-    if hook is None or hook.signing_secret is None:
-        raise RuntimeError("the event destination came without a signing secret")
-    (layout.secrets / STRIPE_WEBHOOK_SECRET).write_text(hook.signing_secret)
+
+    def keep(secret: str) -> str:
+        (layout.secrets / STRIPE_WEBHOOK_SECRET).write_text(secret)
+        return "1"
+
+    connect_webhook(client, url, kept=(), keep=keep)
 
 
 def _subscribe(

@@ -15,7 +15,7 @@ def check_mode(key: str, *, livemode: bool) -> None:
     if is_live != livemode:
         raise ConfigurationError(
             [
-                f"the secret stripe-api-key holds a {'live' if is_live else 'test'} key but "
+                f"Stripe's API key is a {'live' if is_live else 'test'} key but "
                 f"TALLYGATE_LIVEMODE is {'true' if livemode else 'false'}: change one of them"
             ]
         )

@@ -203,6 +203,11 @@ def revoke_key(database: Database, key: ApiKey, *, at: datetime) -> None:
     database.put("api_keys", key.key_hash, asdict(key) | {"revoked_at": rfc3339(at)})
 
 
+def end_key(database: Database, key: ApiKey, *, at: datetime) -> None:
+    """Let a key expire at a moment: until then it works."""
+    database.put("api_keys", key.key_hash, asdict(key) | {"expires_at": rfc3339(at)})
+
+
 def _key_from(document: Mapping[str, Any]) -> ApiKey:
     where = f"api_keys/{document.get('key_id')}"
     return ApiKey(

@@ -26,7 +26,7 @@ from tallygate.catalogue import load_catalogue
 from tallygate.clock import clock_from
 from tallygate.plans import Plan, load_plans
 from tallygate.subscriptions.account import TENANT_KEY
-from tallygate.subscriptions.publishing import SEAT, current_prices, wanted_prices
+from tallygate.subscriptions.prices import SEAT, current_prices, wanted_prices
 from tallygate.tenants import issue_key, put_tenant
 
 TENANT: Final = "dorado"

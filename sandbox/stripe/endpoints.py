@@ -162,12 +162,20 @@ def _destination(call: Call) -> Document:
     return found
 
 
+def _included(call: Call) -> Collection[str]:
+    """What an answer shows beyond the usual: the secret is told at creation only."""
+    included: Collection[str] = call.params.get("include", ())
+    if set(included) - {_URL}:
+        raise bad_parameter(f"Only `{_URL}` can be included here.", "include", "invalid_parameter")
+    return included
+
+
 def _retrieve_destination(call: Call) -> Document:
-    return _shown(_destination(call), call.params.get("include", ()))
+    return _shown(_destination(call), _included(call))
 
 
 def _list_destinations(call: Call) -> Document:
-    shown = call.params.get("include", ())
+    shown = _included(call)
     every = [_shown(one, shown) for one in call.store.every(DESTINATION, newest_first=True)]
     return {"data": every, "next_page_url": None, "previous_page_url": None}
 
@@ -179,8 +187,12 @@ def _update_destination(call: Call) -> Document:
             destination[name] = params[name]
     if "webhook_endpoint" in params:
         destination["address"] = _checked_address(params["webhook_endpoint"]["url"], "webhook_endpoint[url]")
+    for name, value in params.get("metadata", {}).items():
+        destination["metadata"].pop(name, None)
+        if value is not None:
+            destination["metadata"][name] = value
     destination["updated"] = v2_time(call.now)
-    return _shown(call.store.save(destination), params.get("include", ()))
+    return _shown(call.store.save(destination), _included(call))
 
 
 def _delete_destination(call: Call) -> Document:
@@ -226,7 +238,7 @@ OPERATIONS: Final = (
     Operation("GET", f"{_DESTINATIONS}/{{id}}", sdk_v2.EventDestinationRetrieveParams, _retrieve_destination),
     Operation(
         "POST", f"{_DESTINATIONS}/{{id}}", sdk_v2.EventDestinationUpdateParams, _update_destination,
-        names("name description enabled_events webhook_endpoint include"),
+        names("name description enabled_events webhook_endpoint include metadata"),
     ),
     Operation("DELETE", f"{_DESTINATIONS}/{{id}}", sdk_v2.EventDestinationDeleteParams, _delete_destination),
     Operation(

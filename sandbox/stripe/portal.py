@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from stripe.params import billing_portal as sdk
@@ -13,6 +13,7 @@ from sandbox.stripe.store import Document, merge_metadata
 from sandbox.stripe.wire import new_id
 
 CONFIGURATION: Final = "portal_configuration"
+_MOST_PRODUCTS: Final = 10
 _DEFAULTS: Final[dict[str, Document]] = {
     "customer_update": {"enabled": False, "allowed_updates": []},
     "invoice_history": {"enabled": False},
@@ -47,11 +48,52 @@ def _features(call: Call, before: Mapping[str, Document], given: Mapping[str, An
                 "`products` is required when updates are enabled.",
                 "features[subscription_update][products]", "parameter_missing",
             )  # fmt: skip
-    for product in update["products"]:
-        call.store.get("product", product["product"], param="features[subscription_update][products]")
-        for price in product["prices"]:
-            call.store.get("price", price, param="features[subscription_update][products]")
+    update["products"] = _products(call, update["products"])
+    customer = features["customer_update"]
+    if customer["enabled"] and not customer["allowed_updates"]:
+        raise bad_parameter(
+            "`allowed_updates` is required when updates are enabled.",
+            "features[customer_update][allowed_updates]", "parameter_missing",
+        )  # fmt: skip
+    cancel = features["subscription_cancel"]
+    if cancel["proration_behavior"] == "always_invoice" or (
+        cancel["mode"] == "at_period_end" and cancel["proration_behavior"] != "none"
+    ):
+        raise bad_parameter(
+            "Cancellations at the end of the period take `none`, those at once `create_prorations` too.",
+            "features[subscription_cancel][proration_behavior]", None,
+        )  # fmt: skip
     return features
+
+
+def _products(call: Call, given: Sequence[Mapping[str, Any]]) -> list[Document]:
+    """The products whose subscriptions may change, each with prices of its own."""
+    where = "features[subscription_update][products]"
+    if len(given) > _MOST_PRODUCTS:
+        raise bad_parameter(f"A configuration takes up to {_MOST_PRODUCTS} products.", where, None)
+    if len({one["product"] for one in given}) < len(given):
+        raise bad_parameter("Each product may be given once.", where, None)
+    return [_product(call, one, where) for one in given]
+
+
+def _product(call: Call, given: Mapping[str, Any], where: str) -> Document:
+    call.store.get("product", given["product"], param=where)
+    for price_id in given["prices"]:
+        price = call.store.get("price", price_id, param=where)
+        if price["product"] != given["product"] or not price["recurring"]:
+            raise bad_parameter(f"{price_id} is no recurring price of {given['product']}.", where, None)
+    seats = {"enabled": False, "minimum": 1, "maximum": None, **(given.get("adjustable_quantity") or {})}
+    highest = seats["maximum"]
+    if seats["minimum"] < 0 or (highest is not None and highest < seats["minimum"]):
+        raise bad_parameter(
+            "The quantity's minimum must be at least 0 and at most its maximum.",
+            f"{where}[adjustable_quantity]", None,
+        )  # fmt: skip
+    return {
+        "product": given["product"],
+        "prices": list(given["prices"]),
+        "adjustable_quantity": seats,
+    }
 
 
 def _create(call: Call) -> Document:

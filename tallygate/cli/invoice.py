@@ -13,11 +13,12 @@ import typer
 from google.api_core.exceptions import GoogleAPIError
 
 from tallygate.cli.errors import OperatorError
+from tallygate.cli.options import AsJson
+from tallygate.cli.stripe_client import operators_key
 from tallygate.cli.tables import Format, written
 from tallygate.cli.warehouse import open_warehouse
 from tallygate.metering.settings import ReporterSettings, reporter_settings
 from tallygate.metering.warehouse import JobRunningError, Value, Warehouse
-from tallygate.secrets import STRIPE_API_KEY, SecretMissingError
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -68,13 +69,14 @@ def explain(
         bool, typer.Option("--requests", help="List the requests of the line, not the sums.")
     ] = False,
     format_: Annotated[Format, typer.Option("--format")] = Format.TABLE,
+    as_json: AsJson = False,
 ) -> None:
     """Each metered line: its quantity, Stripe's sum, the sealed rows, the hours and the requests.
 
     Exit code 1 when the sums of a line differ.
     """
     settings = reporter_settings()
-    client = _client(settings)
+    client, format_ = _client(settings), Format.JSON if as_json else format_
     try:
         lines = [one for one in _lines(client, invoice) if line in (0, one.number)]
         if not lines:
@@ -168,10 +170,7 @@ class _Explained:
 
 
 def _client(settings: ReporterSettings) -> stripe.StripeClient:
-    try:
-        key = settings.secrets.newest(STRIPE_API_KEY)[0]
-    except SecretMissingError as error:
-        raise OperatorError(str(error)) from error
+    key = operators_key(settings.secrets)
     settings.check_stripe_key(key)
     base = settings.stripe_api_base
     return stripe.StripeClient(key, base_addresses={"api": base} if base else None, max_network_retries=2)

@@ -38,6 +38,13 @@ def written(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], format_: 
     )
 
 
+def written_one(row: Mapping[str, Any], line: str, *, as_json: bool) -> str:
+    """One thing: a line for people, or the whole of it as a JSON object."""
+    if not as_json:
+        return line
+    return json.dumps({name: _plain(value) for name, value in row.items()}, indent=2)
+
+
 def _plain(value: Any) -> Any:
     return rfc3339(value) if isinstance(value, datetime) else value
 

@@ -16,6 +16,7 @@ from google.oauth2 import id_token
 
 from tallygate.appdb import open_database
 from tallygate.cli.errors import OperatorError
+from tallygate.cli.options import AsJson
 from tallygate.cli.tables import Format, written
 from tallygate.cli.warehouse import open_warehouse
 from tallygate.metering.report import SEAL_MARGIN
@@ -48,13 +49,14 @@ def replay(
     tenant: Annotated[str, typer.Option(help="One tenant; else all.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
     format_: Annotated[Format, typer.Option("--format")] = Format.TABLE,
+    as_json: AsJson = False,
 ) -> None:
     """Compute a window anew from the raw events and seal what differs from what is sealed.
 
     The function usage_reporter seals, at TALLYGATE_REPORTER_URL; this only shows and asks. A second run finds
     nothing.
     """
-    settings = reporter_settings()
+    settings, format_ = reporter_settings(), Format.JSON if as_json else format_
     body: dict[str, Any] = {"from": from_, "to": to, **({"tenant": tenant} if tenant else {})}
     try:
         window = window_from(body, settings.clock.now())
@@ -81,9 +83,10 @@ def show(
     tenant: Annotated[str, typer.Option(help="The tenant.")],
     month: Annotated[str, typer.Option(help="Calendar month, UTC: 2026-03; this month if absent.")] = "",
     format_: Annotated[Format, typer.Option("--format")] = Format.TABLE,
+    as_json: AsJson = False,
 ) -> None:
     """What a tenant used in a month, by meter: the same numbers as the tenant's own GET /v1/usage."""
-    settings = reporter_settings()
+    settings, format_ = reporter_settings(), Format.JSON if as_json else format_
     chosen = month or month_of(settings.clock.now())
     try:
         datetime.strptime(chosen, "%Y-%m")  # noqa: DTZ007 - only the form is looked at

@@ -10,11 +10,7 @@ import stripe
 
 from tallygate.plans import Plan
 from tallygate.subscriptions.account import TENANT_KEY
-from tallygate.subscriptions.publishing import SEAT, wanted_prices
-
-
-class NotPublishedError(Exception):
-    """A plan lacks prices in Stripe: apply the plans first."""
+from tallygate.subscriptions.prices import SEAT, NotPublishedError, wanted_prices
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Plans as code: brings Stripe's meters, products and prices to what ``plans.json`` says.
+"""Plans as code: brings Stripe's meters, products, prices and portal to what ``plans.json`` says.
 
 Everything is found by a name of ours (a meter by its event name, a product by its id, a price by its lookup
 key), so a second run finds what the first one made and does nothing. A price is never edited: a new one takes
@@ -15,19 +15,21 @@ from typing import Any, Final, Literal
 
 import stripe
 
-from tallygate.plans import Plan, Plans
+from tallygate.plans import Plans
 from tallygate.records import METERS
-from tallygate.subscriptions.account import KIND_KEY, PLAN_KEY
+from tallygate.subscriptions import portal
+from tallygate.subscriptions.account import PLAN_KEY
+from tallygate.subscriptions.prices import SEAT, WantedPrice, by_lookup_key, product_id, wanted_prices
 
-FLAT: Final = "flat"
-SEAT: Final = "seat"
 _PAGE: Final = 100
-_KEYS_PER_LIST: Final = 10
-"""Stripe lists prices of so many lookup keys at most."""
 
 Change = Literal[
-    "create_meter", "create_product", "create_price", "replace_price", "label_price", "close_price"
-]
+    "create_meter", "create_product", "create_price", "replace_price", "label_price", "create_portal",
+    "update_portal", "close_price",
+]  # fmt: skip
+
+FELT: Final[frozenset[Change]] = frozenset({"replace_price", "close_price", "update_portal"})
+"""Changes that reach those who have subscribed, or who are about to."""
 
 
 class PublishError(Exception):
@@ -48,52 +50,6 @@ class Action:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class WantedPrice:
-    """A price that a plan needs."""
-
-    plan: str
-    kind: str
-    """``flat``, ``seat`` or a meter."""
-    cents: Decimal
-    """Per month, per seat and month, or per unit."""
-
-    @property
-    def lookup_key(self) -> str:
-        """Names it in Stripe, whichever price object is the current one."""
-        return f"{self.plan}-{self.kind}"
-
-    @property
-    def product(self) -> str:
-        """The id of its plan's product."""
-        return product_id(self.plan)
-
-    @property
-    def is_metered(self) -> bool:
-        """Whether it is counted by a meter."""
-        return self.kind in METERS
-
-    @property
-    def label(self) -> dict[str, str]:
-        """Metadata by which a subscription item says what it is."""
-        return {PLAN_KEY: self.plan, KIND_KEY: self.kind}
-
-
-def product_id(plan: str) -> str:
-    """The id of a plan's product."""
-    return f"tallygate-{plan}"
-
-
-def wanted_prices(plan: Plan) -> Iterator[WantedPrice]:
-    """The prices that a plan needs."""
-    if plan.flat_cents is not None:
-        yield WantedPrice(plan.name, FLAT, Decimal(plan.flat_cents))
-    if plan.seat_cents is not None:
-        yield WantedPrice(plan.name, SEAT, Decimal(plan.seat_cents))
-    for meter, cents in plan.unit_cents.items():
-        yield WantedPrice(plan.name, meter, cents)
-
-
 def publish(client: stripe.StripeClient, plans: Plans, *, dry_run: bool) -> list[Action]:
     """Make the changes that are needed, or only tell them; the changes, in their order.
 
@@ -102,12 +58,6 @@ def publish(client: stripe.StripeClient, plans: Plans, *, dry_run: bool) -> list
         stripe.StripeError: when Stripe does not answer; what was done stays, and the next run does the rest.
     """
     return list(_Publisher(client, dry_run).run(plans))
-
-
-def current_prices(client: stripe.StripeClient, plans: Plans) -> dict[str, str]:
-    """Ids of the plans' prices by lookup key, of those that are published."""
-    wanted = [price for plan in plans.plans.values() for price in wanted_prices(plan)]
-    return {key: price.id for key, price in _by_lookup_key(client, wanted).items()}
 
 
 class _Publisher:
@@ -119,7 +69,7 @@ class _Publisher:
         wanted = [price for plan in plans.plans.values() for price in wanted_prices(plan)]
         meters = {meter.event_name: meter for meter in self._meters()}
         products = {product.id: product for product in self._products(plans)}
-        problems = [*_meter_problems(meters), *_product_problems(products)]
+        problems = [*_meter_problems(meters), *_product_problems(products), *_portal_problems(wanted)]
         if problems:
             raise PublishError(problems)
         ids = {name: meter.id for name, meter in meters.items()}
@@ -131,9 +81,10 @@ class _Publisher:
             if product_id(plan) not in products:
                 yield Action("create_product", product_id(plan), plan)
                 self._create_product(plan)
-        found = _by_lookup_key(self._client, wanted)
+        found = by_lookup_key(self._client, wanted)
         for price in wanted:
             yield from self._publish_price(price, found.get(price.lookup_key), ids)
+        yield from self._publish_portal(wanted)
         yield from self._close_others(products, {price.lookup_key for price in wanted})
 
     def _publish_price(self, wanted: WantedPrice, found: Any, meters: Mapping[str, str]) -> Iterator[Action]:
@@ -150,6 +101,25 @@ class _Publisher:
             yield Action("replace_price", wanted.lookup_key, f"{detail}, instead of {found.id}")
         if not self._dry_run:
             self._create_price(wanted, meters)
+
+    def _publish_portal(self, wanted: Sequence[WantedPrice]) -> Iterator[Action]:
+        seats = [price for price in wanted if price.kind == SEAT]
+        current = by_lookup_key(self._client, seats)
+        if self._dry_run:  # stands for a price that would be made
+            ids = {p.product: current[p.lookup_key].id if p.lookup_key in current else "new" for p in seats}
+        else:
+            ids = {price.product: current[price.lookup_key].id for price in seats}
+        features = portal.wanted_features(ids)
+        found = portal.find_configuration(self._client)
+        detail = "seats, payment method, invoices, cancel at the period's end"
+        if found is None:
+            yield Action("create_portal", "customer portal", detail)
+            if not self._dry_run:
+                portal.create_configuration(self._client, features)
+        elif not portal.allows(found, features):
+            yield Action("update_portal", "customer portal", f"{detail}: {found.id}")
+            if not self._dry_run:
+                portal.update_configuration(self._client, found, features)
 
     def _close_others(self, products: Mapping[str, Any], keys: set[str]) -> Iterator[Action]:
         """Active prices of our products that no lookup key of the plans names: replaced, or of no plan."""
@@ -207,16 +177,6 @@ class _Publisher:
         self._client.v1.prices.create(params)
 
 
-def _by_lookup_key(client: stripe.StripeClient, wanted: Sequence[WantedPrice]) -> dict[str, Any]:
-    found = {}
-    keys = [price.lookup_key for price in wanted]
-    for start in range(0, len(keys), _KEYS_PER_LIST):
-        params: Any = {"lookup_keys": keys[start : start + _KEYS_PER_LIST], "limit": _PAGE}
-        for price in client.v1.prices.list(params).auto_paging_iter():
-            found[price.lookup_key or ""] = price
-    return found
-
-
 def _same(wanted: WantedPrice, found: Any, meters: Mapping[str, str]) -> bool:
     recurring = found.recurring
     return (
@@ -251,6 +211,15 @@ def _product_problems(products: Mapping[str, Any]) -> Iterator[str]:
     for name, product in products.items():
         if not product.active:
             yield f"product {name} is archived: unarchive it in the Dashboard"
+
+
+def _portal_problems(wanted: Sequence[WantedPrice]) -> Iterator[str]:
+    seats = [price.plan for price in wanted if price.kind == SEAT]
+    if len(seats) > portal.MOST_PRODUCTS:
+        yield (
+            f"{len(seats)} plans have seats and Stripe's portal offers those of {portal.MOST_PRODUCTS}: "
+            "take seat_cents from some"
+        )
 
 
 def _metadata(found: Any) -> dict[str, str]:

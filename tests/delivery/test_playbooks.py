@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
+import typer
 from google.cloud import bigquery
 
 from delivery.environments import REPOSITORY
@@ -25,6 +26,7 @@ from sandbox.demo.collect import Connections
 from sandbox.demo.settle import now
 from sandbox.layout import STRIPE_API_KEY
 from tallygate.appdb import open_database
+from tallygate.cli.__main__ import app
 from tallygate.tenants import get_tenant, list_keys
 from tests.delivery.conftest import Checkout, release
 
@@ -100,22 +102,34 @@ def test_commands_that_no_test_runs_are_listed_and_few() -> None:
         assert any(words[: len(start)] == start for _, words in found), f"{start} is on no page any more"
 
 
-def test_commands_in_sentences_exist() -> None:
+def test_commands_in_sentences_and_blocks_exist_with_their_options() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
-    helped: dict[tuple[str, ...], int] = {}
-    for name, page in (*PAGES.items(), ("README.md", README)):
-        for command in _INLINE.findall(page):
-            first, *words = shlex.split(command)
+    for path in sorted((REPOSITORY / "docs").rglob("*.md")):
+        page = path.read_text()
+        in_blocks = [
+            command[command.index("tallygate ") :]
+            for block in blocks(page)
+            if block.language == "sh"
+            for command in commands(block.text)
+            if re.search(r"(?:^|[|(] ?)tallygate ", command)
+        ]
+        for command in (*_INLINE.findall(page), *in_blocks):
+            first, *words = shlex.split(command.rstrip(")"))
             if first == "make":
-                assert words[0] in targets, f"{name}: {command}"
-                continue
-            path = tuple(words[:2])
-            if path not in helped:
-                helped[path] = subprocess.run(
-                    [sys.executable, "-m", "tallygate.cli", *path, "--help"],
-                    cwd=REPOSITORY, capture_output=True, check=False,
-                ).returncode  # fmt: skip
-            assert helped[path] == 0, f"{name}: {command}"
+                assert words[0] in targets, f"{path}: {command}"
+            else:
+                _assert_typed_right(words, f"{path}: {command}")
+
+
+def _assert_typed_right(words: list[str], where: str) -> None:
+    """Whether the command's parser knows its name and all its options."""
+    group: Any = typer.main.get_command(app)
+    while isinstance(group, typer.core.TyperGroup) and words and not words[0].startswith("-"):
+        assert words[0] in group.commands, f"{where}: no command {words[0]}"
+        group, words = group.commands[words[0]], words[1:]
+    known = {name for parameter in group.params for name in parameter.opts} | {"--help"}
+    options = {word for word in words if word.startswith("--")}
+    assert options <= known, f"{where}: no option {options - known}"
 
 
 # --- running them --------------------------------------------------------------------------------------
@@ -188,7 +202,9 @@ def desk(site: Checkout, sandbox: Connections, request: pytest.FixtureRequest) -
         "TALLYGATE_SECRETS": f"file:{layout.secrets}",
         "TALLYGATE_STRIPE_API_BASE": state["stripe_url"],
         "STRIPE_API": state["stripe_url"],
-        "STRIPE_KEY": STRIPE_API_KEY,
+        "STRIPE_API_KEY": STRIPE_API_KEY,
+        "WEBHOOK": state["webhook_url"],
+        "NEW_KEY": "sk_test_another",
         "GATEWAY": state["proxy_url"],
         "KEY": tenant["api_key"],
         "TENANT": "t-" + re.sub(r"[^a-z]+", "-", request.node.callspec.params["name"])[:18],

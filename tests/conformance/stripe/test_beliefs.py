@@ -12,6 +12,13 @@ import pytest
 import stripe
 
 from sandbox.layout import REPOSITORY
+from tallygate.subscriptions.events import THIN_EVENTS
+from tallygate.subscriptions.portal import (
+    allows,
+    create_configuration,
+    find_configuration,
+    wanted_features,
+)
 
 PAGE = REPOSITORY / "docs" / "stripe.md"
 
@@ -149,6 +156,46 @@ def test_a_deleted_customer_has_no_running_subscription(
     client.v1.customers.delete(customer)
 
     assert client.v1.subscriptions.retrieve(made.id).status == "canceled"
+
+
+def test_a_destination_tells_its_secret_once(client: stripe.StripeClient) -> None:
+    service = client.v2.core.event_destinations
+    url = f"https://example.com/{uuid.uuid4().hex}"
+    made = service.create(
+        {
+            "name": "conformance", "type": "webhook_endpoint", "event_payload": "thin",
+            "enabled_events": list(THIN_EVENTS), "webhook_endpoint": {"url": url},
+            "include": ["webhook_endpoint.signing_secret"],
+        }
+    )  # fmt: skip
+    try:
+        noted: Any = {"metadata": {"version": "1"}}
+        service.update(made.id, noted)
+        listed = service.list({"include": ["webhook_endpoint.url"]}).auto_paging_iter()
+        (found,) = [one for one in listed if one.webhook_endpoint and one.webhook_endpoint.url == url]
+    finally:
+        service.delete(made.id)
+
+    assert made.webhook_endpoint is not None
+    assert (made.webhook_endpoint.signing_secret or "").startswith("whsec_")
+    assert sorted(found.enabled_events) == sorted(THIN_EVENTS)
+    assert found.webhook_endpoint is not None
+    assert found.webhook_endpoint.signing_secret is None
+    assert found.metadata is not None
+    assert found.metadata["version"] == "1"
+
+
+def test_the_portal_allows_what_its_configuration_says(client: stripe.StripeClient, product: str) -> None:
+    wanted = wanted_features({product: price(client, product, unit_amount=100).id})
+    create_configuration(client, wanted)
+
+    found = find_configuration(client)
+    try:
+        assert found is not None
+        assert allows(found, wanted)
+    finally:
+        if found is not None:
+            client.v1.billing_portal.configurations.update(found.id, {"active": False})
 
 
 def test_the_page_lists_every_test_and_no_other() -> None:

@@ -46,6 +46,35 @@ def test_updates_are_allowed_for_named_prices_only(client: stripe.StripeClient, 
         made(client, subscription_update={**allowed, "products": nothing})
 
 
+def test_an_update_names_few_products_each_with_its_own_prices(
+    client: stripe.StripeClient, shop: Shop
+) -> None:
+    product = str(client.v1.prices.retrieve(shop.seat_price).product)
+    other = client.v1.products.create({"name": "another"}).id
+    many = [client.v1.products.create({"name": str(number)}).id for number in range(11)]
+    seat = {"product": product, "prices": [shop.seat_price]}
+    refused: list[list[Any]] = [
+        [{"product": one, "prices": []} for one in many],
+        [seat, seat],
+        [{"product": other, "prices": [shop.seat_price]}],
+        [{**seat, "adjustable_quantity": {"enabled": True, "minimum": 5, "maximum": 4}}],
+    ]
+
+    for products in refused:
+        allowed = {"enabled": True, "default_allowed_updates": ["quantity"], "products": products}
+        with pytest.raises(stripe.InvalidRequestError):
+            made(client, subscription_update=allowed)
+
+
+def test_cancelling_at_the_period_s_end_prorates_nothing(client: stripe.StripeClient) -> None:
+    for mode, behavior in (("at_period_end", "create_prorations"), ("immediately", "always_invoice")):
+        cancel = {"enabled": True, "mode": mode, "proration_behavior": behavior}
+        with pytest.raises(stripe.InvalidRequestError):
+            made(client, subscription_cancel=cancel)
+    with pytest.raises(stripe.InvalidRequestError):
+        made(client, customer_update={"enabled": True})
+
+
 def test_a_configuration_changes_where_it_is_told_to(client: stripe.StripeClient) -> None:
     first = made(client, invoice_history={"enabled": True})
     update: Any = {"features": {"payment_method_update": {"enabled": True}}, "metadata": {"of": "us"}}

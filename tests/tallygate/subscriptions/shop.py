@@ -21,9 +21,10 @@ from tallygate.records import BillingSegment
 from tallygate.secrets import STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, FileSecrets
 from tallygate.subscriptions import wiring
 from tallygate.subscriptions.checkout import checkout_link
-from tallygate.subscriptions.events import THIN_EVENTS
+from tallygate.subscriptions.connecting import connect_webhook
 from tallygate.subscriptions.inbox import InboxRow, due
-from tallygate.subscriptions.publishing import current_prices, publish
+from tallygate.subscriptions.prices import current_prices
+from tallygate.subscriptions.publishing import publish
 from tallygate.subscriptions.segments import newest, segments_of
 from tallygate.subscriptions.settings import SyncSettings
 from tallygate.subscriptions.sync import Depth, Run, Sync, synchronise
@@ -166,19 +167,8 @@ def open_shop(stage: Stage, *, cloudevents_url: str | None = None) -> Iterator[S
     job = wiring.sync(settings, stage.database, permitted)
     shop = Shop(stage, client, plans, settings, receiver, job)
     with _listening(receiver) as url:
-        made = client.v2.core.event_destinations.create(
-            {
-                "name": "tests",
-                "type": "webhook_endpoint",
-                "event_payload": "thin",
-                "enabled_events": list(THIN_EVENTS),
-                "webhook_endpoint": {"url": url},
-                "include": ["webhook_endpoint.signing_secret"],
-            }
-        )
-        assert made.webhook_endpoint is not None
-        assert made.webhook_endpoint.signing_secret is not None
-        (secrets / STRIPE_WEBHOOK_SECRET).write_text(made.webhook_endpoint.signing_secret)
+        keep = (secrets / STRIPE_WEBHOOK_SECRET).write_text
+        connect_webhook(client, url, kept=(), keep=lambda secret: str(keep(secret)))
         yield shop
 
 

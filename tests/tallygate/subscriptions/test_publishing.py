@@ -15,7 +15,8 @@ from sandbox.layout import REPOSITORY
 from tallygate.catalogue import load_catalogue
 from tallygate.plans import Plans, load_plans
 from tallygate.records import METERS
-from tallygate.subscriptions.publishing import PublishError, current_prices, publish
+from tallygate.subscriptions.prices import current_prices
+from tallygate.subscriptions.publishing import PublishError, publish
 from tests.sandbox.stripe.double import START, Host
 
 
@@ -57,7 +58,7 @@ def test_a_new_account_gets_meters_products_and_prices(client: stripe.StripeClie
             "team-llm_cache_write_tokens", "team-llm_output_tokens", "scale-flat", "scale-llm_cost_nano_usd",
         ]
     )  # fmt: skip
-    assert len(actions) == len(METERS) + 3 + 8
+    assert len(actions) == len(METERS) + 3 + 8 + 1  # the portal
 
 
 def test_a_second_run_does_nothing(client: stripe.StripeClient, plans: Plans) -> None:
@@ -82,7 +83,7 @@ def test_a_changed_price_is_a_new_one_and_the_old_one_is_closed(
     actions = publish(client, changed(plans, "team", seat_cents=2500), dry_run=False)
 
     after = current_prices(client, plans)["team-seat"]
-    assert [action.change for action in actions] == ["replace_price", "close_price"]
+    assert [action.change for action in actions] == ["replace_price", "update_portal", "close_price"]
     assert client.v1.prices.retrieve(after).unit_amount == 2500
     old = client.v1.prices.retrieve(before)
     assert (old.unit_amount, old.active, old.lookup_key) == (2000, False, None)
