@@ -14,6 +14,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from tallygate.appdb import open_database
+from tallygate.metering.rating import PriceRow, prices_from
 from tallygate.metering.report import Reporter, report
 from tallygate.metering.send import SendPolicy
 from tallygate.metering.settings import ReporterSettings, reporter_settings
@@ -39,7 +40,10 @@ Answer = tuple[dict[str, Any], int]
 
 @functions_framework.http  # type: ignore[untyped-decorator]
 def usage_reporter(request: flask.Request) -> Answer:
-    """Seal and send usage: POST ``{"depth"}`` or ``{"from", "to", "tenant", "dry_run"}``. GET: it is up."""
+    """Seal and send usage: POST ``{"depth"}`` or ``{"from", "to", "tenant", "dry_run"}``. GET: it is up.
+
+    With ``price_version`` usage without a price is given that one first.
+    """
     if request.method == "GET":
         return {"function": "usage_reporter"}, 200
     if request.method != "POST":
@@ -47,11 +51,15 @@ def usage_reporter(request: flask.Request) -> Answer:
     body = request.get_json(silent=True) if request.get_data() else {}
     if not isinstance(body, dict):
         return {"error": "the body must be a JSON object"}, 400
+    settings = _reporter_settings()
+    prices: list[PriceRow] = []
     try:
-        window = window_from(body, _reporter_settings().clock.now())
+        window = window_from(body, settings.clock.now())
+        if window.price_version:
+            prices = prices_from(settings.catalogue, window.price_version, settings.clock.now())
     except RequestError as error:
         return {"error": str(error), "problems": error.problems}, 400
-    run = report(_reporter(), window)
+    run = report(_reporter(), window, prices)
     return run.answer(), 500 if run.error else 200
 
 

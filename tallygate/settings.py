@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final, TypeVar
 
 from tallygate.clock import Clock, clock_from
@@ -99,6 +100,11 @@ def clock_setting(text: str) -> Clock:
         return clock_from(text)
     except OSError as error:
         raise ValueError(f"the clock's file can't be read: {error}") from error
+
+
+def file_path(text: str) -> Path | None:
+    """A path, or None for UNSET."""
+    return None if text == UNSET else Path(text)
 
 
 def base_url(text: str) -> str | None:

@@ -31,5 +31,6 @@ module "configuration" {
     proxy          = google_service_account.proxy.member
     stripe_sync    = google_service_account.stripe_sync.member
     stripe_webhook = google_service_account.stripe_webhook.member
+    usage_reporter = google_service_account.usage_reporter.member
   }
 }

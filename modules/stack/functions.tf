@@ -86,6 +86,11 @@ locals {
     TALLYGATE_DATASET_RAW    = module.usage_warehouse.datasets.raw
   })
 
+  # The reporter gives prices to usage that had none.
+  reporting_environment = merge(local.metering_environment, {
+    TALLYGATE_CATALOGUE = "${local.configuration_mount}/${local.catalogue_file}"
+  })
+
   subscription_environment = merge(local._functions_environment, {
     TALLYGATE_CATALOGUE      = "${local.configuration_mount}/${local.catalogue_file}"
     TALLYGATE_DATASET_LEDGER = module.usage_warehouse.datasets.ledger

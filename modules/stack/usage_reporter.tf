@@ -56,7 +56,8 @@ module "usage_reporter" {
   labels                = local.labels
   deletion_protection   = var.deletion_protection
   service_account_email = google_service_account.usage_reporter.email
-  environment           = local.metering_environment
+  environment           = local.reporting_environment
+  configuration         = local.functions_configuration
   resources             = local.job_resources
   invokers              = { scheduler = google_service_account.scheduler.member }
 

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import ipaddress
-import os
 from datetime import datetime
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
-import requests
 import typer
-from google.api_core.exceptions import GoogleAPIError
-from google.auth.transport.requests import Request as GoogleRequest
-from google.oauth2 import id_token
 
 from tallygate.appdb import open_database
 from tallygate.cli.errors import OperatorError
-from tallygate.cli.options import AsJson
+from tallygate.cli.functions import REPORTER
+from tallygate.cli.options import AsJson, Yes, confirm
 from tallygate.cli.tables import Format, written
-from tallygate.cli.warehouse import open_warehouse
+from tallygate.cli.warehouse import check_tenant, reading
+from tallygate.clock import rfc3339
+from tallygate.metering.rating import prices_from, unpriced_usage
 from tallygate.metering.report import SEAL_MARGIN
 from tallygate.metering.seal import due_rows
 from tallygate.metering.settings import ReporterSettings, reporter_settings
-from tallygate.metering.warehouse import JobRunningError, Warehouse
-from tallygate.metering.window import RequestError, Window, window_from
+from tallygate.metering.window import DEPTHS, RequestError, Window, window_from
 from tallygate.records import COST_METER, METERS
 from tallygate.spend import REQUESTS, month_of, spent_by_hour
 
 app = typer.Typer(no_args_is_help=True)
 
-_TIMEOUT_SECONDS: Final = (5.0, 540.0)
-"""To connect, and as long as the function may take."""
 _DUE: Final = (
     "usage_hour", "tenant_id", "meter", "segment_id", "value", "disposition", "reason", "late", "correction",
 )  # fmt: skip
+_UNPRICED: Final = ("tenant_id", "model", "requests", "total_tokens", "cost_nano_usd")
 _STOPPED: Final = ("usage_hour", "tenant_id", "meter", "used", "sealed")
 
 
@@ -62,8 +56,9 @@ def replay(
         window = window_from(body, settings.clock.now())
     except RequestError as error:
         raise OperatorError("\n".join(error.problems)) from error
-    url = "" if dry_run else _reporter_url()
-    rows = _due(open_warehouse(settings), settings, window)
+    if not dry_run:
+        REPORTER.url()
+    rows = _due(settings, window)
     due = [row for row in rows if not row["stopped"]]
     stopped = [row for row in rows if row["stopped"]]
     print(written(due, _DUE, format_))
@@ -72,10 +67,48 @@ def replay(
         print(written(stopped, _STOPPED, format_))
     if dry_run or not due:
         return
-    answer = _call(url, body)
+    answer = REPORTER.call(body)
     print(" ".join(f"{name}={value}" for name, value in answer.items()))
-    if answer.get("skipped"):
-        raise OperatorError("another run holds the lease: run this again in a few minutes")
+
+
+@app.command()
+def reprice(
+    price_version: Annotated[str, typer.Option(help="A price version of the catalogue.")],
+    from_: Annotated[str, typer.Option("--from", help="RFC 3339; 35 days ago if absent.")] = "",
+    to: Annotated[str, typer.Option("--to", help="RFC 3339, exclusive; now if absent.")] = "",
+    tenant: Annotated[str, typer.Option(help="One tenant; else all.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would charge.")] = False,
+    yes: Yes = False,
+    format_: Annotated[Format, typer.Option("--format")] = Format.TABLE,
+    as_json: AsJson = False,
+) -> None:
+    """Give a price to usage that had none, and seal what comes of it.
+
+    The function usage_reporter does it, at TALLYGATE_REPORTER_URL, with the price of its own catalogue.
+    What has a price keeps it: a second run finds nothing.
+    """
+    settings, format_ = reporter_settings(), Format.JSON if as_json else format_
+    now = settings.clock.now()
+    start, end = from_ or rfc3339(now - DEPTHS["daily"]), to or rfc3339(now)
+    body: dict[str, Any] = {"from": start, "to": end, "price_version": price_version}
+    body |= {"tenant": tenant} if tenant else {}
+    try:
+        window = window_from(body, now)
+        prices = prices_from(settings.catalogue, price_version, now)
+    except RequestError as error:
+        raise OperatorError("\n".join(error.problems)) from error
+    if not dry_run:
+        REPORTER.url()
+    with reading(settings) as warehouse:
+        check_tenant(warehouse, tenant)
+        rows = unpriced_usage(warehouse, window, prices)
+    print(written(rows, _UNPRICED, format_))
+    if dry_run or not rows:
+        return
+    requests = sum(row["requests"] for row in rows)
+    confirm(f"Charge {requests} requests by {price_version}? What has a price keeps it.", yes=yes)
+    answer = REPORTER.call(body)
+    print(" ".join(f"{name}={value}" for name, value in answer.items()))
 
 
 @app.command()
@@ -108,43 +141,7 @@ def _unit(name: str) -> str:
     return "requests" if name == REQUESTS else "nano-USD" if name == COST_METER else "tokens"
 
 
-def _due(warehouse: Warehouse, settings: ReporterSettings, window: Window) -> list[dict[str, Any]]:
-    closes_after = settings.invoice_grace - SEAL_MARGIN
-    try:
-        if window.tenant_id and not warehouse.read("known_tenants", {"tenant_id": window.tenant_id}):
-            raise OperatorError(f"no billing segment names the tenant {window.tenant_id!r}")
-        return due_rows(warehouse, window, settings.clock.now(), closes_after)
-    except (GoogleAPIError, JobRunningError) as error:
-        raise OperatorError(f"the warehouse can't be read: {error}") from error
-
-
-def _reporter_url() -> str:
-    url = os.environ.get("TALLYGATE_REPORTER_URL", "")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise OperatorError("TALLYGATE_REPORTER_URL: set it to the URL of the function usage_reporter")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise OperatorError("TALLYGATE_REPORTER_URL: must be https")
-    return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _call(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    headers = {}
-    if urlsplit(url).scheme == "https":
-        token = id_token.fetch_id_token(GoogleRequest(), url)  # type: ignore[no-untyped-call]
-        headers["Authorization"] = f"Bearer {token}"
-    try:
-        answer = requests.post(url, json=body, headers=headers, timeout=_TIMEOUT_SECONDS)
-        counts: dict[str, Any] = answer.json()
-    except (requests.RequestException, ValueError) as error:
-        raise OperatorError(f"usage_reporter gave no answer: {error}; run this again") from error
-    if answer.status_code != 200:
-        raise OperatorError(f"usage_reporter: {counts.get('error', answer.status_code)}; run this again")
-    return counts
+def _due(settings: ReporterSettings, window: Window) -> list[dict[str, Any]]:
+    with reading(settings) as warehouse:
+        check_tenant(warehouse, window.tenant_id)
+        return due_rows(warehouse, window, settings.clock.now(), settings.invoice_grace - SEAL_MARGIN)

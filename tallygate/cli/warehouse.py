@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from google.api_core.exceptions import GoogleAPIError
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from tallygate.cli.errors import OperatorError
 from tallygate.metering.settings import ReporterSettings
-from tallygate.metering.warehouse import Warehouse
+from tallygate.metering.warehouse import JobRunningError, Warehouse
 
 
 def open_warehouse(settings: ReporterSettings) -> Warehouse:
@@ -17,3 +22,26 @@ def open_warehouse(settings: ReporterSettings) -> Warehouse:
         else bigquery.Client(project=settings.project_id)
     )
     return Warehouse(client, raw=settings.dataset_raw, ledger=settings.dataset_ledger)
+
+
+@contextmanager
+def reading(settings: ReporterSettings) -> Iterator[Warehouse]:
+    """The warehouse, for reading.
+
+    Raises:
+        OperatorError: when it can't be read.
+    """
+    try:
+        yield open_warehouse(settings)
+    except (GoogleAPIError, JobRunningError) as error:
+        raise OperatorError(f"the warehouse can't be read: {error}") from error
+
+
+def check_tenant(warehouse: Warehouse, tenant_id: str) -> None:
+    """Nothing for an empty id.
+
+    Raises:
+        OperatorError: when no billing segment names the tenant.
+    """
+    if tenant_id and not warehouse.read("known_tenants", {"tenant_id": tenant_id}):
+        raise OperatorError(f"no billing segment names the tenant {tenant_id!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -16,6 +16,7 @@ from tallygate.clock import Clock
 from tallygate.leases import Lease
 from tallygate.logs import emit
 from tallygate.metering.fence import FenceError
+from tallygate.metering.rating import PriceRow, rate, unpriced_usage
 from tallygate.metering.refusals import note_refusals
 from tallygate.metering.seal import Sealed, Survey, note_rejects, seal, stopped_buckets, survey
 from tallygate.metering.send import LedgerWriteError, Sender, SendPolicy, SendResult
@@ -64,6 +65,7 @@ class Run:
 
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: float = field(default_factory=time.monotonic)
+    rated: int = 0
     sealed: int = 0
     sent: int = 0
     duplicates: int = 0
@@ -88,6 +90,7 @@ class Run:
             "backlog",
             "rejected_lines",
             "stopped_buckets",
+            "rated",
         )
         answer = {name: getattr(self, name) for name in counts}
         if self.skipped:
@@ -97,19 +100,22 @@ class Run:
         return answer
 
 
-def report(reporter: Reporter, window: Window) -> Run:
-    """Carry out one run and write its summary line. A run with ``error`` set wants to be called again."""
+def report(reporter: Reporter, window: Window, prices: Sequence[PriceRow] = ()) -> Run:
+    """Carry out one run and write its summary line. A run with ``error`` set wants to be called again.
+
+    ``prices``: those of the window's price version; usage without a price is given them before it is sealed.
+    """
     run = Run()
     lease = Lease(reporter.database, reporter.clock, JOB, run.run_id, LEASE_DURATION)
     warehouse = reporter.warehouse()
     try:
         if window.dry_run:
-            _rehearse(warehouse, reporter, window, run)
+            _rehearse(warehouse, reporter, window, prices, run)
         elif not lease.acquire():
             run.skipped = True
         else:
             try:
-                _work(warehouse, reporter, window, run, lease)
+                _work(warehouse, reporter, window, prices, run, lease)
             finally:
                 lease.release()
     except _TRY_AGAIN as error:
@@ -118,15 +124,26 @@ def report(reporter: Reporter, window: Window) -> Run:
     return run
 
 
-def _rehearse(warehouse: Warehouse, reporter: Reporter, window: Window, run: Run) -> None:
-    """Only look: what would be sealed, noted and sent."""
+def _rehearse(
+    warehouse: Warehouse, reporter: Reporter, window: Window, prices: Sequence[PriceRow], run: Run
+) -> None:
+    """Only look: what would be rated, sealed without that, noted and sent."""
     now, closes_after = reporter.clock.now(), reporter.invoice_grace - SEAL_MARGIN
     seen = survey(warehouse, window, now, closes_after)
     run.sealed, run.rejected_lines = seen.unsealed_buckets, seen.new_rejects
     run.stopped_buckets, run.backlog = seen.stopped_buckets, seen.unsent
+    if prices:
+        run.rated = sum(row["requests"] for row in unpriced_usage(warehouse, window, prices))
 
 
-def _work(warehouse: Warehouse, reporter: Reporter, window: Window, run: Run, lease: Lease) -> None:
+def _work(
+    warehouse: Warehouse,
+    reporter: Reporter,
+    window: Window,
+    prices: Sequence[PriceRow],
+    run: Run,
+    lease: Lease,
+) -> None:
     now, closes_after = reporter.clock.now(), reporter.invoice_grace - SEAL_MARGIN
 
     def look() -> Survey:
@@ -135,6 +152,10 @@ def _work(warehouse: Warehouse, reporter: Reporter, window: Window, run: Run, le
     run.rejected = note_refusals(reporter.database, warehouse, now)
     seen = survey(warehouse, window, now, closes_after)
     run.rejected_lines = note_rejects(warehouse, window, seen, now)
+    if prices:
+        epoch = seen.ledger_epoch
+        run.rated = rate(warehouse, window, prices, ledger_epoch=epoch, now=now, run_id=run.run_id)
+        seen = survey(warehouse, window, now, closes_after)
     try:
         done = seal(warehouse, window, seen, now, closes_after=closes_after, look_again=look)
     except (FenceError, JobRunningError) as error:  # what is sealed already is sent all the same

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from tallygate.clock import Clock, SystemClock
 from tallygate.secrets import FileSecrets, Secrets, secrets_from
-from tallygate.settings import UNSET, Environment, app_database, base_url, clock_setting, dataset_id, endpoint
+from tallygate.settings import (
+    UNSET,
+    Environment,
+    app_database,
+    base_url,
+    clock_setting,
+    dataset_id,
+    endpoint,
+    file_path,
+)
 from tallygate.stripe_key import check_mode
 
 
@@ -30,6 +39,8 @@ class ReporterSettings:
     cloudevents_url: str | None
     """Where usage is sent instead of to Stripe; None: to Stripe."""
     bigquery_emulator: bool
+    catalogue: Path | None
+    """Where the prices are that usage without one can be given later; None: such a request is refused."""
     invoice_grace: timedelta
     """How long after a period's end Stripe keeps its invoice open by itself."""
     invoice_hold: timedelta
@@ -70,6 +81,7 @@ def reporter_settings(variables: Mapping[str, str] | None = None) -> ReporterSet
         stripe_api_base=environment.parsed("TALLYGATE_STRIPE_API_BASE", base_url, default=UNSET, empty=None),
         cloudevents_url=environment.parsed("TALLYGATE_CLOUDEVENTS_URL", endpoint, default=UNSET, empty=None),
         bigquery_emulator=environment.text("BIGQUERY_EMULATOR_HOST", default=UNSET) != UNSET,
+        catalogue=environment.parsed("TALLYGATE_CATALOGUE", file_path, default=UNSET, empty=None),
         invoice_grace=timedelta(
             seconds=environment.number(
                 "TALLYGATE_INVOICE_GRACE_SECONDS", default=3600, minimum=900, maximum=72 * 3600

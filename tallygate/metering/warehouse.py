@@ -22,6 +22,7 @@ from google.cloud import bigquery
 
 Value = str | int | bool | datetime | Sequence[str] | Sequence["Row"]
 
+_FRAGMENTS: Final = ("due", "unrated")
 _CALL_SECONDS: Final = 30.0
 _RETRY: Final = bigquery.DEFAULT_RETRY.with_timeout(60.0)
 
@@ -167,7 +168,8 @@ def filled(text: str, *, raw: str, ledger: str) -> str:
     A fragment is a query that several statements contain: a view can't take the bounds of its partitions.
     """
     names = {"raw": raw, "ledger": ledger}
-    return Template(text).substitute(names, due=Template(_text("fragments/due")).substitute(names))
+    fragments = {name: Template(_text(f"fragments/{name}")).substitute(names) for name in _FRAGMENTS}
+    return Template(text).substitute(names, **fragments)
 
 
 @cache

@@ -16,7 +16,7 @@ _UNSENT: Final = {"recent": timedelta(days=3), "hourly": timedelta(days=3), "dai
 """How far back, by hour of usage, it looks for sealed rows that are not sent."""
 _HOUR: Final = timedelta(hours=1)
 _END_OF_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC)
-_FIELDS: Final = frozenset({"depth", "from", "to", "tenant", "dry_run"})
+_FIELDS: Final = frozenset({"depth", "from", "to", "tenant", "dry_run", "price_version"})
 
 
 class RequestError(ValueError):
@@ -41,6 +41,8 @@ class Window:
     tenant_id: str = ""
     """Empty: all tenants."""
     dry_run: bool = False
+    price_version: str = ""
+    """Usage without a price is given this one first; empty: none."""
 
     def parameters(self) -> dict[str, str | datetime]:
         """As the SQL files name them."""
@@ -72,6 +74,9 @@ def window_from(body: Mapping[str, Any], now: datetime) -> Window:
     dry_run = body.get("dry_run", False)
     if not isinstance(dry_run, bool):
         problems.append("dry_run: must be true or false")
+    price_version = body.get("price_version", "")
+    if not isinstance(price_version, str) or ("price_version" in body and not price_version):
+        problems.append("price_version: must be a price version of the catalogue")
     span = _span(body, problems)
     if problems:
         raise RequestError(problems)
@@ -90,6 +95,7 @@ def window_from(body: Mapping[str, Any], now: datetime) -> Window:
         unsent_since=min(start, oldest_unsent),
         tenant_id=tenant_id,
         dry_run=dry_run,
+        price_version=price_version,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from sandbox.layout import REPOSITORY
 from tests.functions.deployed import environment, function, stage_of_functions
 from tests.sandbox.stripe.double import Host
 from tests.sql.cases import INPUT, ONLY_INPUT, line, segment
@@ -163,3 +164,19 @@ def test_a_bad_environment_is_told_at_start_with_all_problems(
 
     for name in ("TALLYGATE_PROJECT_ID", "TALLYGATE_APP_DATABASE", "TALLYGATE_LIVEMODE"):
         assert name in str(ended.value)
+
+
+def test_a_price_version_is_looked_up_in_the_function_s_own_catalogue(
+    on_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = str(REPOSITORY / "sandbox" / "config" / "catalogue.json")
+    here = function("usage_reporter", environment(on_stage) | {"TALLYGATE_CATALOGUE": catalogue}, monkeypatch)
+
+    unknown = here.post("/", json={"price_version": "v9"})
+    known = here.post("/", json={"price_version": "gpt-4o-mini-2025-01"})
+
+    assert unknown.status_code == 400
+    assert unknown.json is not None
+    assert "it has" in unknown.json["error"]
+    assert known.json is not None
+    assert (known.status_code, known.json["rated"]) == (200, 0)

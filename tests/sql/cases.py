@@ -15,6 +15,7 @@ SEGMENTS: Final = "ledger.billing_segments"
 DELTAS: Final = "ledger.meter_deltas"
 DELIVERIES: Final = "ledger.meter_deliveries"
 REJECTED: Final = "ledger.rejected_lines"
+RATINGS: Final = "ledger.usage_ratings"
 EPOCHS: Final = "ledger.ledger_epochs"
 
 HOUR: Final = "2026-03-10T14:00:00Z"
@@ -150,6 +151,42 @@ def delivery(state: str, attempt: int = 1, *, at: str, reason: str | None = None
     }
 
 
+def rating(request_id: str = "r1", **changes: Any) -> Row:
+    """A price given later to a request of tenant acme."""
+    row: Row = {
+        "request_id": request_id,
+        "tenant_id": "acme",
+        "ended_at": "2026-03-10T14:10:00Z",
+        "model": "small",
+        "price_version": "v1",
+        "cost_nano_usd": 700,
+        "rated_at": NOW,
+        "run_id": "run1",
+    }
+    return row | changes
+
+
+def price(model: str = "small", **changes: Any) -> Row:
+    """A price of the catalogue: 1.5 nano-USD an input token, 2 an output token."""
+    row: Row = {
+        "model": model,
+        "provider_model": f"the-{model}",
+        "price_version": "v1",
+        "input_pico": 1500,
+        "cached_input_pico": 0,
+        "cache_write_pico": 0,
+        "output_pico": 2000,
+    }
+    return row | changes
+
+
+UNPRICED: Final[Row] = {"unpriced": True, "price_version": None, "cost_nano_usd": "0"}
+PRICES_TYPE: Final = (
+    "ARRAY<STRUCT<model STRING, provider_model STRING, price_version STRING, input_pico INT64, "
+    "cached_input_pico INT64, cache_write_pico INT64, output_pico INT64>>"
+)
+
+
 def rejected(name: str, row: Row, reason: str, detail: str | None = None) -> Case:
     """A line that can't be usage, and why."""
     return Case(
@@ -172,6 +209,13 @@ DUE: Final = {
     "now": ("TIMESTAMP", NOW),
     "closes_after_seconds": ("INT64", 3000),
     "oldest_bookable": ("TIMESTAMP", "2026-02-04T14:30:00Z"),
+}
+RATE: Final[dict[str, tuple[str, Any]]] = {
+    **WINDOW,
+    "prices": (PRICES_TYPE, [price()]),
+    "ratings": ("INT64", 1),
+    "now": ("TIMESTAMP", NOW),
+    "run_id": ("STRING", "run1"),
 }
 HEAD_SINCE: Final = {"head_since": ("TIMESTAMP", "2026-01-24T14:30:00Z")}
 UNSENT: Final = {"unsent_since": ("TIMESTAMP", "2026-03-07T14:00:00Z")}
@@ -324,6 +368,31 @@ VIEWS: Final = (
                 "output_tokens": 20,
                 "total_tokens": 120,
             }
+        ],
+    ),
+    Case(
+        name="a request that had no price has that of its first rating",
+        sql="usage_events.sql",
+        tables={
+            STDOUT: [
+                line("r1", **UNPRICED),
+                line("r2", **UNPRICED),
+                line("r3", price_version="v0"),
+                line("r4", at="2026-03-10T14:11:00Z", **UNPRICED),
+            ],
+            RATINGS: [
+                rating("r1"),
+                rating("r1", price_version="v2", cost_nano_usd=9, rated_at="2026-03-10T14:31:00Z"),
+                rating("r3", cost_nano_usd=9),
+                rating("r4"),
+            ],
+            SEGMENTS: [segment()],
+        },
+        expected=[
+            {"request_id": "r1", "unpriced": False, "price_version": "v1", "cost_nano_usd": 700},
+            {"request_id": "r2", "unpriced": True, "price_version": None, "cost_nano_usd": 0},
+            {"request_id": "r3", "unpriced": False, "price_version": "v0", "cost_nano_usd": 5000},
+            {"request_id": "r4", "unpriced": True, "price_version": None, "cost_nano_usd": 0},
         ],
     ),
     Case(
@@ -527,6 +596,28 @@ VIEWS: Final = (
 )
 
 SEALS: Final = (
+    sealing(
+        "what is given a price later moves from parked to where it belongs",
+        {
+            STDOUT: [line("r1", **UNPRICED)],
+            SEGMENTS: [segment(charge_basis="cost", items=[item(COST)])],
+            RATINGS: [rating("r1")],
+            DELTAS: [
+                delta(1, disposition="parked", reason="unpriced"),
+                delta(1, meter=OUTPUT, value=20, disposition="parked", reason="unpriced"),
+            ],
+        },
+        [
+            sealed(INPUT, 100, "parked", "unpriced", seal_number=1),
+            sealed(INPUT, -100, "parked", "unpriced", seal_number=2),
+            sealed(INPUT, 100, "included", "charge_basis", seal_number=2),
+            sealed(OUTPUT, 20, "parked", "unpriced", seal_number=1),
+            sealed(OUTPUT, -20, "parked", "unpriced", seal_number=2),
+            sealed(OUTPUT, 20, "included", "charge_basis", seal_number=2),
+            sealed(COST, 700, "billable", None, seal_number=2),
+        ],
+        seal_number=("INT64", 2),
+    ),
     sealing(
         "tokens are billed and the cost is included where the charge is by tokens",
         {STDOUT: [line("r1")], SEGMENTS: [segment()]},
@@ -931,6 +1022,73 @@ STATEMENTS: Final = (
         parameters={**WINDOW, **DUE},
         tables={STDOUT: [line("r1")], SEGMENTS: [segment()], DELTAS: [delta(1, value=101)]},
         expected=[{"meter": INPUT, "used": 100, "sealed": 101, "usage_hour": HOUR}],
+    ),
+    Case(
+        name="a price is given once to what its model served, else by the provider's name, else as asked",
+        sql="rate.sql",
+        parameters=RATE,
+        tables={
+            STDOUT: [
+                line("r1", **UNPRICED),
+                line("r2", served_model=None, provider_model="the-small", model="x", **UNPRICED),
+                line("r3", served_model=None, provider_model=None, **UNPRICED),
+                line("r4", served_model="other", provider_model="the-small", **UNPRICED),
+                line("r5", served_model=None, provider_model="x", **UNPRICED),
+                line("r6"),
+                line("r7", at="2026-03-10T10:59:00Z", **UNPRICED),
+                line("r8", **UNPRICED | {"input_tokens": 1, "output_tokens": 0, "total_tokens": 1}),
+                line("r9", **UNPRICED),
+            ],
+            SEGMENTS: [segment()],
+            RATINGS: [rating("r9")],
+        },
+        expected=[
+            {"request_id": "r1", "model": "small", "price_version": "v1", "cost_nano_usd": 190},
+            {"request_id": "r2", "model": "small", "price_version": "v1", "cost_nano_usd": 190},
+            {"request_id": "r3", "model": "small", "price_version": "v1", "cost_nano_usd": 190},
+            {"request_id": "r8", "model": "small", "price_version": "v1", "cost_nano_usd": 2},
+            {"request_id": "r9", "model": "small", "price_version": "v1", "cost_nano_usd": 700},
+        ],
+    ),
+    Case(
+        name="no price is given where another run gave some in between",
+        sql="rate.sql",
+        parameters=RATE,
+        tables={STDOUT: [line("r1", **UNPRICED)], SEGMENTS: [segment()]},
+        expected=[],
+    ),
+    Case(
+        name="of two models that fit, one price is taken",
+        sql="rate.sql",
+        parameters=RATE
+        | {"prices": (PRICES_TYPE, [price("b", provider_model="p"), price("a", provider_model="p")])},
+        tables={
+            STDOUT: [line("r1", served_model=None, provider_model="p", **UNPRICED)],
+            SEGMENTS: [segment()],
+            RATINGS: [rating("r9")],
+        },
+        expected=[{"request_id": "r1", "model": "a"}, {"request_id": "r9", "model": "small"}],
+    ),
+    Case(
+        name="what prices would charge is summed by tenant and model",
+        sql="unpriced.sql",
+        parameters=RATE,
+        tables={STDOUT: [line("r1", **UNPRICED), line("r2", **UNPRICED), line("r3")], SEGMENTS: [segment()]},
+        expected=[
+            {
+                "tenant_id": "acme",
+                "model": "small",
+                "requests": 2,
+                "total_tokens": 240,
+                "cost_nano_usd": 380,
+            }
+        ],
+    ),
+    Case(
+        name="ratings are counted",
+        sql="ratings.sql",
+        tables={RATINGS: [rating("r1"), rating("r2")]},
+        expected=[{"ratings": 2}],
     ),
     Case(
         name="a rejected line is noted once",

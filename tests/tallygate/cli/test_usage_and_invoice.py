@@ -14,13 +14,14 @@ from typing import Any, Final
 import pytest
 from typer.testing import CliRunner
 
+from sandbox.layout import REPOSITORY
 from tallygate.cli.__main__ import app
 from tallygate.cli.errors import OperatorError
 from tallygate.clock import write_offset
 from tallygate.spend import document, document_id
-from tests.functions.deployed import environment
+from tests.functions.deployed import environment, function
 from tests.sandbox.stripe.double import Host
-from tests.sql.cases import COST, INPUT, delta, item, line, segment
+from tests.sql.cases import COST, INPUT, UNPRICED, delta, item, line, segment
 from tests.support.host import Host as ServerHost
 from tests.support.stage import Stage, stage
 from tests.support.stage_fixtures import bigquery_host, stripe_host
@@ -77,11 +78,11 @@ def test_a_replay_asks_the_reporter_which_alone_seals(
     on_stage.insert(STDOUT, line("r1"))
     asked: list[Any] = []
 
-    def reporter(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    def reporter(name: str, url: str, body: dict[str, Any]) -> dict[str, Any]:
         asked.append((url, body))
         return on_stage.report(**{f"{name}_": value for name, value in body.items()}).answer()
 
-    monkeypatch.setattr("tallygate.cli.usage._call", reporter)
+    monkeypatch.setattr("tallygate.cli.functions.post", reporter)
     monkeypatch.setenv("TALLYGATE_REPORTER_URL", "http://127.0.0.1:1")
 
     first = tool("usage", "replay", *HOURS, "--tenant", "acme")
@@ -120,6 +121,64 @@ def test_a_replay_that_makes_no_sense_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(OperatorError, match=problem):
         tool("usage", "replay", *arguments)
+
+
+@pytest.fixture
+def unpriced(on_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The customer of tenant acme, which is charged by cost and has made a request without a price."""
+    customer = on_stage.customer()
+    on_stage.insert(
+        "ledger.billing_segments", segment(stripe_customer=customer, charge_basis="cost", items=[item(COST)])
+    )
+    on_stage.insert(STDOUT, line("r1", **UNPRICED | {"served_model": "gpt-4o-mini"}))
+    monkeypatch.setenv("TALLYGATE_CATALOGUE", str(REPOSITORY / "sandbox" / "config" / "catalogue.json"))
+    return customer
+
+
+def test_a_price_is_shown_before_it_is_given_and_given_once(
+    tool: Tool, on_stage: Stage, unpriced: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = function("usage_reporter", environment(on_stage), monkeypatch)
+
+    def reporter(name: str, url: str, body: dict[str, Any]) -> Any:
+        return served.post("/", json=body).json
+
+    monkeypatch.setattr("tallygate.cli.functions.post", reporter)
+    monkeypatch.setenv("TALLYGATE_REPORTER_URL", "http://127.0.0.1:1")
+    command = ["usage", "reprice", "--price-version", "gpt-4o-mini-2025-01"]
+
+    (row,) = json.loads(tool(*command, "--dry-run", "--format", "json"))
+    with pytest.raises(OperatorError, match="say --yes"):
+        tool(*command)
+    untouched = on_stage.rows("ledger.usage_ratings")
+    first, second = tool(*command, "--yes"), tool(*command, "--yes")
+
+    assert untouched == []
+    # 100 × 150,000 + 20 × 600,000 pico-USD
+    assert (row["tenant_id"], row["model"], row["requests"]) == ("acme", "gpt-4o-mini", 1)
+    assert (row["total_tokens"], row["cost_nano_usd"]) == (120, 27000)
+    assert "rated=1" in first
+    assert "rated" not in second
+    assert on_stage.billed() == {(unpriced, COST): 27000}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--price-version", "v9"], "has no 'v9': it has .*gpt-4o-mini-2025-01"),
+        (["--price-version", "gpt-4o-mini-2025-01", "--tenant", "stranger", "--dry-run"], "names the tenant"),
+        (["--price-version", "gpt-4o-mini-2025-01"], "TALLYGATE_REPORTER_URL: set it"),
+        (
+            ["--price-version", "gpt-4o-mini-2025-01", "--from", HOURS[3], "--to", HOURS[1]],
+            "from: must be before to",
+        ),
+    ],
+)
+def test_a_price_that_can_t_be_given_is_refused_with_the_reason(
+    tool: Tool, unpriced: str, arguments: list[str], problem: str
+) -> None:
+    with pytest.raises(OperatorError, match=problem):
+        tool("usage", "reprice", *arguments)
 
 
 def test_a_reporter_without_tls_is_refused(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
