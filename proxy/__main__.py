@@ -30,7 +30,7 @@ def main() -> int:
     from proxy.server import serve
 
     master_key = new_master_key()
-    litellm = load(settings.catalogue, master_key, settings.callback_fault)
+    litellm = load(settings.catalogue, master_key, settings.callback_fault, settings.vertex)
     emitter = Emitter(stdout, settings.clock, settings.catalogue, estimate, settings.project_id)
     breaker = Breaker()
     gate = Gate(

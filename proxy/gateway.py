@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from proxy import account, admission, parameters
+from proxy import account, admission, parameters, vertex
 from proxy.answer import Answer, Client
 from proxy.asgi import CLIENT_GONE, App, Receive, Scope, Send, answer, read_body, refuse, replay
 from proxy.auth import Authenticator, Caller
@@ -129,11 +129,14 @@ class Gateway:
         self._note(exchange, content)
         body = parameters.checked(endpoint.name, content)
         model = admission.model_for(self.catalogue, tenant, endpoint, body["model"])
+        fallbacks = admission.fallbacks_for(self.catalogue, tenant, model)
+        if vertex.may_serve([model, *(self.catalogue.models[name] for name in fallbacks)]):
+            body = vertex.checked(body)
         wanted = admission.reservation(model, body, len(raw), now)
         ticket = await admission.admit(self.gate, tenant, wanted)
         exchange.body = body
         exchange.admit()
-        if fallbacks := admission.fallbacks_for(self.catalogue, tenant, model):
+        if fallbacks:
             body = {**body, "fallbacks": fallbacks}
         return body, ticket
 

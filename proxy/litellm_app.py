@@ -16,7 +16,8 @@ from proxy.asgi import App, Message, Receive, Scope, Send
 from proxy.output import take_over_loggers
 from proxy.settings import CallbackFault
 from proxy.usage import texts_of
-from tallygate.catalogue import Catalogue, Model
+from proxy.vertex import Place
+from tallygate.catalogue import VERTEX_AI, Catalogue, Model
 from tallygate.records import TokenCounts
 
 ENVIRONMENT: Final = {
@@ -42,7 +43,7 @@ _HTTP_CLIENT_KEYS: Final = "async_httpx_client"
 _PROMPTS: Final = ("messages", "system", "input", "instructions", "prompt", "tools", "functions")
 
 
-def configuration(catalogue: Catalogue, master_key: str) -> dict[str, Any]:
+def configuration(catalogue: Catalogue, master_key: str, vertex: Place | None = None) -> dict[str, Any]:
     """LiteLLM's configuration. Provider keys stay in the environment, by name."""
     settings: dict[str, Any] = {
         "telemetry": False,
@@ -52,7 +53,7 @@ def configuration(catalogue: Catalogue, master_key: str) -> dict[str, Any]:
         "include_cost_in_streaming_usage": False,
     }
     return {
-        "model_list": [_deployment(model) for model in catalogue.models.values()],
+        "model_list": [_deployment(model, vertex) for model in catalogue.models.values()],
         "litellm_settings": settings,
         "general_settings": {
             "master_key": master_key,
@@ -70,10 +71,10 @@ def configuration(catalogue: Catalogue, master_key: str) -> dict[str, Any]:
     }
 
 
-def _deployment(model: Model) -> dict[str, Any]:
+def _deployment(model: Model, vertex: Place | None) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "model": f"{_litellm_provider(model)}/{model.provider_model}",
-        "api_key": f"os.environ/{model.api_key_env}",
+        **_access(model, vertex),
         "timeout": model.timeout_seconds,
         "stream_timeout": model.timeout_seconds,
         "num_retries": model.retries,
@@ -89,6 +90,14 @@ def _deployment(model: Model) -> dict[str, Any]:
     return {"model_name": model.name, "litellm_params": parameters, "model_info": {"id": model.name}}
 
 
+def _access(model: Model, vertex: Place | None) -> dict[str, str]:
+    """By what a provider lets the gateway in: a key, or its own identity."""
+    if model.provider != VERTEX_AI:
+        return {"api_key": f"os.environ/{model.api_key_env}"}
+    assert vertex is not None
+    return {"vertex_project": vertex.project_id, "vertex_location": vertex.location}
+
+
 def _litellm_provider(model: Model) -> str:
     """Completion models go by LiteLLM's name for OpenAI's text completion API."""
     if model.provider == "openai" and model.mode == "completion":
@@ -96,7 +105,9 @@ def _litellm_provider(model: Model) -> str:
     return model.provider
 
 
-def load(catalogue: Catalogue, master_key: str, callback_fault: CallbackFault) -> App:
+def load(
+    catalogue: Catalogue, master_key: str, callback_fault: CallbackFault, vertex: Place | None = None
+) -> App:
     """Import LiteLLM's proxy, configured; its ASGI application.
 
     Imports are most of a cold start; without garbage collection they take a fifth less.
@@ -104,7 +115,7 @@ def load(catalogue: Catalogue, master_key: str, callback_fault: CallbackFault) -
     os.environ.update(ENVIRONMENT)
     descriptor, path = tempfile.mkstemp(prefix="tallygate-", suffix=".yaml")  # JSON is YAML
     with os.fdopen(descriptor, "w") as file:
-        json.dump(configuration(catalogue, master_key), file)
+        json.dump(configuration(catalogue, master_key, vertex), file)
     os.environ["CONFIG_FILE_PATH"] = path
     for name in _ABSENT:
         sys.modules[name] = None  # type: ignore[assignment]  # Python's own sign for a module that is not there

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
 
+from proxy.vertex import Place, may_serve
 from proxy.wire import on_loopback
 from tallygate.appdb import Database, open_database
 from tallygate.catalogue import Catalogue, load_catalogue
@@ -44,6 +46,8 @@ class Settings:
     iam_audiences: tuple[str, ...]
     """Of identity tokens that are verified here; none: they are not taken."""
     iam_certificates_url: str
+    vertex: Place | None
+    """None: no model of the catalogue is of Vertex AI."""
     callback_fault: CallbackFault
     """Adds a broken LiteLLM callback, to show that billing does not depend on one."""
 
@@ -91,6 +95,7 @@ def read_settings() -> Settings:
         iam_certificates_url=environment.parsed(
             "TALLYGATE_IAM_CERTIFICATES_URL", _certificates_url, default=GOOGLE_CERTIFICATES, empty=""
         ),
+        vertex=_vertex(environment, project_id, catalogue),
         callback_fault=fault,
         grace_seconds=environment.number("TALLYGATE_GRACE_SECONDS", default=8, minimum=1, maximum=3600),
     )
@@ -111,12 +116,31 @@ def _certificates_url(text: str) -> str:
 
 def _missing_keys(catalogue: Catalogue) -> list[str]:
     """The provider keys that the catalogue names and the environment lacks."""
-    wanted = {model.api_key_env: model.name for model in catalogue.models.values()}
+    wanted = {model.api_key_env: model.name for model in catalogue.models.values() if model.api_key_env}
     return [
         f"{variable}: is missing: model {model!r} of the catalogue needs it"
         for variable, model in sorted(wanted.items())
         if not os.environ.get(variable)
     ]
+
+
+def _vertex(environment: Environment, project_id: str, catalogue: Catalogue) -> Place | None:
+    """Where models of Vertex AI are called, if the catalogue has one."""
+    location = environment.parsed("TALLYGATE_VERTEX_LOCATION", _location, default="", empty="")
+    if not may_serve(catalogue.models.values()):
+        return None
+    if not location:
+        environment.add_problems(
+            ["TALLYGATE_VERTEX_LOCATION: is missing: a model is of Vertex AI; write global, or a region"]
+        )
+    return Place(project_id, location)
+
+
+def _location(text: str) -> str:
+    """It becomes part of a host's name."""
+    if re.fullmatch(r"|[a-z]+(-[a-z]+[0-9]+)?", text):
+        return text
+    raise ValueError(f"must be global, a multi-region or a region, for example europe-west4, not {text!r}")
 
 
 def _callback_fault(text: str) -> CallbackFault:

@@ -2,6 +2,7 @@
 
 OpenAI counts inclusively: ``cached_tokens`` are part of the prompt, ``reasoning_tokens`` of the completion.
 Anthropic counts disjointly: ``input_tokens`` holds neither cache reads nor cache writes.
+Gemini counts its prompt inclusively and its thoughts apart from its answer.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any, Final
 
 from tallygate.records import TokenCounts
 
-_USAGE: Final = b'"usage"'
-_USAGE_KEY: Final = re.compile(rb'(?<!\\)"usage"\s*:\s*(?=\{)')
+_NAMES: Final = ("usage", "usageMetadata")
+_USAGE: Final = b'"usage'
+_USAGE_KEY: Final = re.compile(rb'(?<!\\)"usage(?:Metadata)?"\s*:\s*(?=\{)')
 _NO_TEXT: Final = frozenset({"role", "type", "id", "image_url", "source", "input_audio", "file"})
 
 
@@ -30,7 +32,9 @@ def from_answer(content_type: str, body: bytes, *, truncated: bool = False) -> T
 
 
 def counts(usage: Mapping[str, Any]) -> TokenCounts | None:
-    """The disjoint counts of a usage object of either convention; None when it has no counts."""
+    """The disjoint counts of a usage object of any convention; None when it has no counts."""
+    if "promptTokenCount" in usage:
+        return _of_gemini(usage)
     if "prompt_tokens" in usage:
         return _inclusive(
             usage, _int(usage, "prompt_tokens"), _int(usage, "completion_tokens"),
@@ -70,12 +74,27 @@ def texts_of(values: Any) -> str:
 
 
 def prompt_reported(body: bytes) -> TokenCounts | None:
-    """What a broken Anthropic stream reported of the prompt before it broke."""
+    """What a broken stream of Anthropic or Gemini reported of the prompt before it broke."""
     for event in _events(body):
-        if event.get("type") == "message_start":
+        if event.get("type") == "message_start" or "usageMetadata" in event:
             usage = _usage_of(event)
-            return counts(usage) if usage and _int(usage, "input_tokens") else None
+            counted = counts(usage) if usage else None
+            return counted if counted is not None and counted.prompt else None
     return None
+
+
+def _of_gemini(usage: Mapping[str, Any]) -> TokenCounts:
+    """Where the total leaves no room for thoughts beside the answer, the answer's count holds them."""
+    prompt = _int(usage, "promptTokenCount") + _int(usage, "toolUsePromptTokenCount")
+    answer, thoughts = _int(usage, "candidatesTokenCount"), _int(usage, "thoughtsTokenCount")
+    cached = min(_int(usage, "cachedContentTokenCount"), prompt)
+    inside = _int(usage, "totalTokenCount") == prompt + answer
+    return TokenCounts(
+        input=prompt - cached,
+        cached_input=cached,
+        output=answer if inside else answer + thoughts,
+        reasoning=min(thoughts, answer) if inside else thoughts,
+    )
 
 
 def _inclusive(
@@ -102,9 +121,17 @@ def _from_events(body: bytes) -> TokenCounts | None:
         if not usage:
             continue
         merged |= {name: value for name, value in usage.items() if value is not None}
-        final = event.get("type") != "message_start"
+        final = final or _is_final(event)
     counted = counts(merged) if final else None
     return counted if counted is not None and counted.total else None
+
+
+def _is_final(event: Mapping[str, Any]) -> bool:
+    """Whether an event's usage is of the whole answer: Gemini reports on the way, too."""
+    if "usageMetadata" not in event:
+        return event.get("type") != "message_start"
+    candidates = event.get("candidates") or []
+    return "promptFeedback" in event or any("finishReason" in candidate for candidate in candidates)
 
 
 def _last_usage(body: bytes) -> Mapping[str, Any] | None:
@@ -123,9 +150,12 @@ def _usage_of(content: Any) -> Mapping[str, Any] | None:
     if not isinstance(content, Mapping):
         return None
     for holder in (content, content.get("message"), content.get("response")):
-        if isinstance(holder, Mapping) and isinstance(holder.get("usage"), Mapping):
-            usage: Mapping[str, Any] = holder["usage"]
-            return usage
+        if not isinstance(holder, Mapping):
+            continue
+        for name in _NAMES:
+            usage = holder.get(name)
+            if isinstance(usage, Mapping):
+                return usage
     return None
 
 
@@ -153,12 +183,16 @@ def _texts(value: Any) -> str:
     for name in ("content", "text", "thinking", "reasoning_content", "arguments", "partial_json", "refusal"):
         if isinstance(value.get(name), str):
             parts.append(value[name])
-    if isinstance(value.get("input"), Mapping):
-        parts.append(json.dumps(value["input"]))
+    for name in ("input", "args"):
+        if isinstance(value.get(name), Mapping):
+            parts.append(json.dumps(value[name]))
     delta = value.get("delta")
     if isinstance(delta, str):
         parts.append(delta)
-    for name in ("choices", "message", "delta", "content", "tool_calls", "function", "output"):
+    for name in (
+        "choices", "message", "delta", "content", "tool_calls", "function", "output", "candidates", "parts",
+        "functionCall",
+    ):  # fmt: skip
         parts.append(_texts(value.get(name)))
     return "".join(parts)
 

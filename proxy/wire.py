@@ -32,8 +32,12 @@ STREAM_END: Final = re.compile(
 
 LiteLLM reads no further than OpenAI's mark.
 """
+_GEMINI_END: Final = re.compile(rb'(?<!\\)"finishReason"\s*:\s*"')
+"""In the last event of a stream of Gemini, which has no mark of its own; it must also have ended."""
 _TAIL_BYTES: Final = 2**20
 """The last event of a response holds the whole answer."""
+_MODEL_IN_PATH: Final = re.compile(r"/models/([^/:]+):")
+"""Gemini's requests name the model there, and not in their body."""
 _MODEL: Final = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
 
 
@@ -79,7 +83,8 @@ class Call:
         """Whether the answer is one of the API's and came to its end: a stream with its mark, or JSON."""
         if not self.streamed:
             return self.complete and self.is_object
-        return STREAM_END.search(self.body[-_TAIL_BYTES:]) is not None
+        tail = self.body[-_TAIL_BYTES:]
+        return STREAM_END.search(tail) is not None or (self.complete and _GEMINI_END.search(tail) is not None)
 
     @property
     def streamed(self) -> bool:
@@ -195,5 +200,7 @@ def _model_of(request: httpx.Request) -> str | None:
         content = request.content
     except httpx.RequestNotRead:
         return None
+    if in_path := _MODEL_IN_PATH.search(request.url.path):
+        return in_path.group(1)
     found = _MODEL.search(content)
     return found.group(1).decode() if found else None

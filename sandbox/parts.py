@@ -109,7 +109,7 @@ def write_catalogue(source: Path, target: Path, provider_url: str) -> None:
     catalogue: dict[str, Any] = json.loads(source.read_text())
     catalogue.pop("$schema", None)
     for model in catalogue["models"].values():
-        if not os.environ.get(model["api_key_env"]):
+        if not os.environ.get(model.get("api_key_env", "")):
             model["api_base"] = provider_api_base(model["provider"], provider_url)
     target.write_text(json.dumps(catalogue, indent=2) + "\n")
 

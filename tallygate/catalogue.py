@@ -15,6 +15,8 @@ from tallygate.records import TokenCounts
 from tallygate.schemas import ConfigurationError, load_json
 
 Mode = Literal["chat", "completion", "embedding"]
+VERTEX_AI: Final = "vertex_ai"
+"""The provider that is called as the gateway's own identity, without a key."""
 
 _PICO_PER_NANO: Final = 1000
 
@@ -57,7 +59,8 @@ class Model:
     retries: int
     max_output_tokens: int
     api_base: str | None
-    api_key_env: str
+    api_key_env: str | None
+    """None: of Vertex AI."""
 
     def price_at(self, moment: datetime) -> Price | None:
         """The price in force at a moment; None before the first."""
@@ -116,6 +119,10 @@ def _problems(model: Model, models: Mapping[str, Model], now: datetime) -> list[
             problems.append(
                 f"falls back to {fallback!r}, whose mode is {models[fallback].mode}, not {model.mode}"
             )
+        elif (model.provider, models[fallback].provider) == ("anthropic", VERTEX_AI):
+            problems.append(
+                f"falls back to {fallback!r} of Vertex AI, which would cost its prompt caching: name another"
+            )
     return problems
 
 
@@ -133,7 +140,7 @@ def _model(name: str, entry: Mapping[str, Any]) -> Model:
         retries=entry.get("retries", 2),
         max_output_tokens=entry["max_output_tokens"],
         api_base=entry.get("api_base"),
-        api_key_env=entry["api_key_env"],
+        api_key_env=entry.get("api_key_env"),
     )
 
 

@@ -57,11 +57,14 @@ locals {
 
   # Identity tokens beside keys: behind the platform's check they are believed, else the proxy verifies them, for
   # the hosts that clients call.
-  proxy_environment = {
-    TALLYGATE_APP_DATABASE  = module.app_database.setting
-    TALLYGATE_IAM_AUDIENCES = join(",", [for host in local.all_hosts : "https://${host}"])
-    TALLYGATE_IAM_ENFORCED  = tostring(!local.is_public)
-  }
+  proxy_environment = merge(
+    {
+      TALLYGATE_APP_DATABASE  = module.app_database.setting
+      TALLYGATE_IAM_AUDIENCES = join(",", [for host in local.all_hosts : "https://${host}"])
+      TALLYGATE_IAM_ENFORCED  = tostring(!local.is_public)
+    },
+    var.options.vertex_ai == null ? {} : { TALLYGATE_VERTEX_LOCATION = var.options.vertex_ai.location }
+  )
 }
 
 module "proxy" {

@@ -12,7 +12,7 @@ locals {
   reporter_secrets = setunion([local.stripe_secrets.api_key], var.options.cloudevents == null ? [] : ["cloudevents-token"])
 
   # Environment variable → secret: OPENAI_API_KEY is openai-api-key.
-  _key_variables = toset([for model in values(local.catalogue.models) : model.api_key_env])
+  _key_variables = toset([for model in values(local.catalogue.models) : model.api_key_env if can(model.api_key_env)])
   provider_keys = {
     for variable in local._key_variables : variable => {
       secret  = lower(replace(variable, "_", "-"))

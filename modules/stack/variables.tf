@@ -60,9 +60,17 @@ variable "catalogue" {
 
   validation {
     condition = alltrue([
-      for model in try(values(jsondecode(var.catalogue).models), []) : try(can(regex("^[A-Z][A-Z0-9_]*$", model.api_key_env)), false)
+      for model in try(values(jsondecode(var.catalogue).models), []) :
+      try(model.provider, "") == "vertex_ai" || try(can(regex("^[A-Z][A-Z0-9_]*$", model.api_key_env)), false)
     ])
-    error_message = "Every model of catalogue.json needs api_key_env, the environment variable of its provider's key, for example OPENAI_API_KEY."
+    error_message = "Every model of catalogue.json needs api_key_env, the environment variable of its provider's key, for example OPENAI_API_KEY; models of vertex_ai have none."
+  }
+
+  validation {
+    condition = var.options.vertex_ai != null || alltrue([
+      for model in try(values(jsondecode(var.catalogue).models), []) : try(model.provider, "") != "vertex_ai"
+    ])
+    error_message = "catalogue.json has models of vertex_ai, which the proxy may not call yet: set options.vertex_ai = { location = \"global\" }, or the place where they shall run, for example europe-west4."
   }
 
   validation {
@@ -215,10 +223,17 @@ variable "options" {
     grafana = optional(object({
       impersonators = map(string)
     }))
-    vertex_ai = optional(bool, false)
+    vertex_ai = optional(object({
+      location = string
+    }))
   })
   default  = {}
   nullable = false
+
+  validation {
+    condition     = var.options.vertex_ai == null || try(can(regex("^[a-z]+(-[a-z]+[0-9]+)?$", var.options.vertex_ai.location)), false)
+    error_message = "options.vertex_ai.location must be global, eu, us or a region, for example europe-west4."
+  }
 
   validation {
     condition     = var.options.cloudevents == null || try(can(regex("^https://[^/\\s]\\S*$", var.options.cloudevents.url)), false)
@@ -393,9 +408,9 @@ variable "secret_versions" {
 
   validation {
     condition = length(setsubtract(
-      [for model in try(values(jsondecode(var.catalogue).models), []) : lower(replace(try(model.api_key_env, ""), "_", "-"))],
+      [for model in try(values(jsondecode(var.catalogue).models), []) : lower(replace(model.api_key_env, "_", "-")) if can(model.api_key_env)],
       keys(var.secret_versions)
     )) == 0
-    error_message = "The catalogue needs keys that secret_versions lacks: ${join(", ", setsubtract([for model in try(values(jsondecode(var.catalogue).models), []) : lower(replace(try(model.api_key_env, ""), "_", "-"))], keys(var.secret_versions)))}."
+    error_message = "The catalogue needs keys that secret_versions lacks: ${join(", ", setsubtract([for model in try(values(jsondecode(var.catalogue).models), []) : lower(replace(model.api_key_env, "_", "-")) if can(model.api_key_env)], keys(var.secret_versions)))}."
   }
 }

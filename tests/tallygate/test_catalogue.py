@@ -21,6 +21,10 @@ tokens = st.integers(0, 10**9)
 picos = st.integers(0, 10**12)
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
+VERTEX: dict[str, Any] = {
+    "provider": "vertex_ai", "provider_model": "gemini-2.5-flash", "api_key_env": None,
+}  # fmt: skip
+
 
 def load(folder: Path, **models: Any) -> Catalogue:
     return load_catalogue(write(folder / "catalogue.json", {"models": models}), now=NOW)
@@ -129,6 +133,10 @@ def test_every_problem_of_every_model_is_told_at_once(tmp_path: Path) -> None:
         ({"prices": [price(effective_from="2026-13-01T00:00:00Z")]}, "is not a 'date-time'"),
         ({"provider": "nobody"}, "'nobody' is not one of"),
         ({"api_key_env": "sk-secret"}, "api_key_env"),
+        ({"api_key_env": None}, "'api_key_env' is a required property"),
+        ({"provider": "vertex_ai"}, "api_key_env does not go with the other fields: leave it out"),
+        ({**VERTEX, "provider_model": "claude-sonnet-4"}, "does not match '^gemini-'"),
+        ({**VERTEX, "mode": "embedding"}, "'chat' was expected"),
         ({"max_output_tokens": None}, "'max_output_tokens' is a required property"),
         ({"currency": "EUR"}, "'currency' was unexpected"),
         ({"api_base": "ftp://x"}, "api_base"),
@@ -157,3 +165,18 @@ def test_a_file_that_is_missing_or_no_json_is_told_by_name(tmp_path: Path) -> No
         with pytest.raises(ConfigurationError, match=words) as raised:
             load_catalogue(path, now=NOW)
         assert str(path) in str(raised.value)
+
+
+def test_a_model_of_vertex_ai_has_no_key(tmp_path: Path) -> None:
+    loaded = load(tmp_path, gemini=model(**VERTEX)).models["gemini"]
+
+    assert (loaded.provider, loaded.api_key_env) == ("vertex_ai", None)
+
+
+def test_a_claude_does_not_fall_back_to_vertex_ai(tmp_path: Path) -> None:
+    """A request that Vertex AI may serve carries no marks of Anthropic's prompt cache."""
+    text = problems(
+        tmp_path, claude=model(provider="anthropic", fallbacks=["gemini"]), gemini=model(**VERTEX)
+    )
+
+    assert "falls back to 'gemini' of Vertex AI, which would cost its prompt caching" in text

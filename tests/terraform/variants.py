@@ -26,7 +26,7 @@ EVERYTHING: Final[dict[str, Any]] = {
         "cloudevents": {"url": "https://usage.example.com/api/v1/events"},
         "customer_managed_key": {},
         "grafana": {"impersonators": {"grafana": "group:grafana@example.com"}},
-        "vertex_ai": True,
+        "vertex_ai": {"location": "europe-west4"},
     },
 }
 VARIANTS: Final = ("prod", "prod, private", "prod, everything", "dev", "staging", "bootstrap")

@@ -148,6 +148,26 @@ run "a_fallback_of_another_mode" {
   expect_failures = [var.catalogue]
 }
 
+run "a_model_of_vertex_ai_that_may_not_be_called" {
+  command = plan
+
+  variables {
+    catalogue = replace(file("../../terraform/dev/catalogue.json"), "\"openai\"", "\"vertex_ai\"")
+  }
+
+  expect_failures = [var.catalogue]
+}
+
+run "a_place_of_vertex_ai_that_is_none" {
+  command = plan
+
+  variables {
+    options = { vertex_ai = { location = "Europe" } }
+  }
+
+  expect_failures = [var.options]
+}
+
 run "a_token_in_the_clear" {
   command = plan
 

@@ -96,11 +96,27 @@ run "vertex_ai_is_called_as_the_proxy" {
   command = plan
 
   variables {
-    options = { vertex_ai = true }
+    options = { vertex_ai = { location = "europe-west4" } }
+    catalogue = jsonencode({ models = {
+      for name, model in jsondecode(file("../../terraform/dev/catalogue.json")).models : name => merge(
+        { for field, value in model : field => value if field != "api_key_env" || model.provider != "openai" },
+        { provider = replace(model.provider, "openai", "vertex_ai") }
+      )
+    } })
   }
 
   assert {
     condition     = google_project_iam_member.proxy_vertex_ai[0].role == "roles/aiplatform.user"
     error_message = "No key: the proxy's own identity calls."
+  }
+
+  assert {
+    condition     = keys(local.provider_keys) == ["ANTHROPIC_API_KEY"]
+    error_message = "A model of Vertex AI asks for no secret."
+  }
+
+  assert {
+    condition     = local.proxy_environment["TALLYGATE_VERTEX_LOCATION"] == "europe-west4"
+    error_message = "The proxy is told where."
   }
 }
