@@ -1,7 +1,8 @@
 """Compares the ledger with Stripe's summaries, hour by hour, and carries out what the comparison found.
 
 Stripe is read only where something is not confirmed, a customer's meter at most four times a day, a range of
-hours at a time: 3 meters × 4 reads × 31 days stay below 400 reads a month.
+hours at a time: 3 meters × 4 reads × 31 days stay below 400 reads a month. A run after a while without reads
+makes the day's reads at once, so that an outage's hours need no turn of their own each.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from tallygate.reconciliation.summaries import READ_HOURS, StripeReadError, Stri
 
 JOB: Final = "usage_reconciler"
 APART: Final = timedelta(hours=6) - timedelta(minutes=5)
-"""Between two reads of one customer's meter; the difference is for a run that starts a little early."""
+"""Between two runs' reads of one customer's meter; the difference is for a run that starts a little early."""
+READS_A_DAY: Final = 4
+"""Of one customer's meter, over any 24 hours."""
 SETTLED_AFTER: Final = timedelta(minutes=10)
 """Stripe's summaries lag by minutes; what was sent a moment ago is not compared."""
 HELD_AFTER: Final = timedelta(hours=20)
@@ -31,6 +34,8 @@ HELD_AFTER: Final = timedelta(hours=20)
 LATE_ROWS: Final = timedelta(days=36)
 """Rows are booked at most so long after their hour of usage, replays of older hours apart."""
 _HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1) - timedelta(minutes=20)
+"""As many runs apart as reads are allowed, with what each of them may start early."""
 _CHUNK: Final = 500
 
 
@@ -129,33 +134,47 @@ class Comparer:
         mark_id = f"summaries:{customer}:{meter}"
         mark: Mapping[str, Any] = self.database.get("watermarks", mark_id) or {}
         now = self.now()
-        if "read_at" in mark and now - parse_rfc3339(mark["read_at"]) < APART:
+        lately = [read_at for read_at in mark.get("reads", ()) if now - parse_rfc3339(read_at) < _DAY]
+        if lately and now - parse_rfc3339(lately[-1]) < APART:
             done.left += len(rows)
             return _Pair()
-        first = min(row["booked_hour"] for row in rows)
-        within = [row for row in rows if row["booked_hour"] < first + READ_HOURS * _HOUR]
-        done.left += len(rows) - len(within)
-        last = max(row["booked_hour"] for row in within)
-        counted = self.stripe.by_hour(meter_id, customer, first, last + _HOUR)
-        done.reads += 1
         pair = _Pair()
         seen: Mapping[str, Sequence[int]] = mark.get("seen", {})
-        differing = []
-        for row in within:
-            sums = [counted.get(row["booked_hour"], 0), row["ledger_value"]]
-            if sums[0] == sums[1] and not row["unknown"]:
-                pair.equal.append(HourKey(customer, meter, row["booked_hour"]))
-                pair.results.append(_result(row, sums[0], Finding("confirmed")))
-                done.confirmed += 1
-            else:
-                differing.append((row, sums))
+        differing: list[tuple[Mapping[str, Any], list[int]]] = []
+        left = sorted(rows, key=lambda row: row["booked_hour"])
+        while left and len(lately) < READS_A_DAY:
+            after = left[0]["booked_hour"] + READ_HOURS * _HOUR
+            within = [row for row in left if row["booked_hour"] < after]
+            left = left[len(within) :]
+            counted = self.stripe.by_hour(
+                meter_id, customer, within[0]["booked_hour"], within[-1]["booked_hour"] + _HOUR
+            )
+            lately.append(rfc3339(now))
+            done.reads += 1
+            differing += self._equal(within, counted, pair, done)
+        done.left += len(left)
         self._differences(differing, bounds, seen, pair, done)
         document = {
-            "read_at": rfc3339(now),
+            "reads": lately,
             "seen": {rfc3339(row["booked_hour"]): sums for row, sums in differing},
         }
         self.database.put("watermarks", mark_id, document)
         return pair
+
+    def _equal(
+        self, rows: Sequence[Mapping[str, Any]], counted: Mapping[datetime, int], pair: _Pair, done: Compared
+    ) -> list[tuple[Mapping[str, Any], list[int]]]:
+        """Take note of the hours that are equal; the others, each with Stripe's sum and the ledger's."""
+        differing = []
+        for row in rows:
+            sums = [counted.get(row["booked_hour"], 0), row["ledger_value"]]
+            if sums[0] == sums[1] and not row["unknown"]:
+                pair.equal.append(HourKey(row["stripe_customer"], row["meter"], row["booked_hour"]))
+                pair.results.append(_result(row, sums[0], Finding("confirmed")))
+                done.confirmed += 1
+            else:
+                differing.append((row, sums))
+        return differing
 
     def _differences(
         self,

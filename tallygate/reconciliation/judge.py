@@ -20,8 +20,8 @@ CANCELLABLE: Final = timedelta(hours=23)
 """Stripe cancels events that it received within 24 hours; the difference is for the call."""
 _FORGOTTEN: Final = timedelta(hours=25)
 """Stripe has certainly forgotten an identifier that old."""
-_MOST_UNKNOWN: Final = 10
-"""So many rows of unknown outcome are looked at in all combinations."""
+_MOST_UNKNOWN: Final = 16
+"""So many rows of unknown outcome are looked at in all combinations, at most 65,536."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,15 @@ def judge(
 
 
 def _held(held: Sequence[HourRow], gap: int, now: datetime) -> Finding:
-    """Rows of unknown outcome: those whose values make the gap are there; of the others one is sent again."""
+    """Rows of unknown outcome: those whose values make the gap are there, the others are sent again.
+
+    Without a gap what arrived of them sums to nothing, so that all may be sent again: the hour's sum is right
+    afterwards even if some of them, with opposite signs, did arrive.
+    """
     if gap == 0:
-        oldest = min(held, key=lambda row: (row.unknown_since, row.identifier))
-        return Finding("resent", (oldest.note("sending", "not_found"),), detail=oldest.identifier)
+        rows = sorted(held, key=lambda row: row.identifier)
+        notes = tuple(row.note("sending", "not_found") for row in rows)
+        return Finding("resent", notes, detail=" ".join(row.identifier for row in rows))
     fitting = [
         chosen
         for size in range(1, len(held) + 1)

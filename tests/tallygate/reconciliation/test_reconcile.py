@@ -178,6 +178,18 @@ def test_a_customers_meter_is_read_four_times_a_day_at_most(on_stage: Stage, cus
     assert 3 <= reads <= 4
 
 
+def test_after_days_without_reads_the_first_run_reads_all_of_them(on_stage: Stage, customer: str) -> None:
+    """A read reaches over 96 hours; the days of a long outage must not wait for a turn each."""
+    on_stage.insert(STDOUT, line("r2", at="2026-03-15T14:20:00Z", **ONLY_INPUT))
+    on_stage.go_to("2026-03-16T10:00:00Z")
+    on_stage.report(depth="daily")
+    on_stage.advance(hours=3)
+
+    run = run_reconciler(on_stage, "daily")
+
+    assert (run.compared.confirmed, run.compared.left, run.compared.reads) == (2, 0, 1 + 2)
+
+
 def test_losses_are_told_once_with_their_tenants(
     on_stage: Stage, customer: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
