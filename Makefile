@@ -12,6 +12,9 @@ LABELS  ?=
 ONLY    ?=
 SCHEDULER ?= on
 
+# All tests run on up to four workers at once; a worker may hold a whole sandbox (about 900 MiB).
+WORKERS := --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
+
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
@@ -54,7 +57,7 @@ sandbox: $(READY) ## Run the whole system here until Ctrl-C. PROXIES=n SCHEDULER
 
 .PHONY: test
 test: $(READY) terraform-version lint ## Lint and run all tests. ONLY=path or -k expression
-	@$(BIN)/python -m pytest $(ONLY)
+	@$(BIN)/python -m pytest $(or $(ONLY),$(WORKERS))
 
 .PHONY: lint
 lint: $(READY) terraform-version ## Check style, types and Terraform's format.
