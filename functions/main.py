@@ -14,6 +14,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from tallygate.appdb import open_database
+from tallygate.metering.after_close import AfterClosePolicy
 from tallygate.metering.rating import PriceRow, prices_from
 from tallygate.metering.report import Reporter, report
 from tallygate.metering.send import SendPolicy
@@ -21,6 +22,7 @@ from tallygate.metering.settings import ReporterSettings, reporter_settings
 from tallygate.metering.sinks import UsageSink
 from tallygate.metering.sinks.cloudevents import CloudEventsSink
 from tallygate.metering.sinks.stripe import StripeSink
+from tallygate.metering.sinks.stripe_invoices import StripeInvoices
 from tallygate.metering.warehouse import Warehouse
 from tallygate.metering.window import RequestError, window_from
 from tallygate.reconciliation.reconcile import DEPTHS as RECONCILE_DEPTHS
@@ -126,6 +128,10 @@ def _reporter() -> Reporter:
         clock=settings.clock,
         invoice_grace=settings.invoice_grace,
         policy=SendPolicy(closes_after=max(settings.invoice_grace, settings.invoice_hold - SEAL_MARGIN)),
+        invoices=_invoices if settings.cloudevents_url is None else None,
+        after_close=AfterClosePolicy(
+            minimum_cents=settings.one_off_minimum_cents, decided_after=settings.one_off_after
+        ),
     )
 
 
@@ -155,6 +161,14 @@ def _sink() -> UsageSink:
     key = settings.secrets.newest(STRIPE_API_KEY)[0]
     settings.check_stripe_key(key)
     return StripeSink(key, api_base=settings.stripe_api_base)
+
+
+def _invoices() -> StripeInvoices:
+    """Made for each run, so that a rotated key is used from then on."""
+    settings = _reporter_settings()
+    key = settings.secrets.newest(STRIPE_API_KEY)[0]
+    settings.check_stripe_key(key)
+    return StripeInvoices(key, api_base=settings.stripe_api_base)
 
 
 def _summaries() -> StripeSummaries:

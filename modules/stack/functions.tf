@@ -82,8 +82,11 @@ locals {
   )
 
   metering_environment = merge(local._functions_environment, {
-    TALLYGATE_DATASET_LEDGER = module.usage_warehouse.datasets.ledger
-    TALLYGATE_DATASET_RAW    = module.usage_warehouse.datasets.raw
+    TALLYGATE_DATASET_LEDGER        = module.usage_warehouse.datasets.ledger
+    TALLYGATE_DATASET_RAW           = module.usage_warehouse.datasets.raw
+    TALLYGATE_INVOICE_HOLD_HOURS    = tostring(var.invoicing.draft_hold_hours)
+    TALLYGATE_ONE_OFF_AFTER_HOURS   = tostring(var.invoicing.one_off_after_hours)
+    TALLYGATE_ONE_OFF_MINIMUM_CENTS = tostring(var.invoicing.one_off_minimum_cents)
   })
 
   # The reporter gives prices to usage that had none.
@@ -92,10 +95,12 @@ locals {
   })
 
   subscription_environment = merge(local._functions_environment, {
-    TALLYGATE_CATALOGUE      = "${local.configuration_mount}/${local.catalogue_file}"
-    TALLYGATE_DATASET_LEDGER = module.usage_warehouse.datasets.ledger
-    TALLYGATE_DATASET_RAW    = module.usage_warehouse.datasets.raw
-    TALLYGATE_PLANS          = "${local.configuration_mount}/${local.plans_file}"
+    TALLYGATE_CATALOGUE          = "${local.configuration_mount}/${local.catalogue_file}"
+    TALLYGATE_DATASET_LEDGER     = module.usage_warehouse.datasets.ledger
+    TALLYGATE_DATASET_RAW        = module.usage_warehouse.datasets.raw
+    TALLYGATE_GRACE_DAYS         = tostring(var.invoicing.unpaid_grace_days)
+    TALLYGATE_INVOICE_HOLD_HOURS = tostring(var.invoicing.draft_hold_hours)
+    TALLYGATE_PLANS              = "${local.configuration_mount}/${local.plans_file}"
   })
 
   # Jobs run one at a time; those that wait are refused by the lease.

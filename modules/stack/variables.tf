@@ -195,6 +195,43 @@ variable "image_digest" {
   }
 }
 
+variable "invoicing" {
+  description = "How long a period's draft invoice is held for its usage at most, how long a tenant is served while an invoice is unpaid, and from what amount on usage that comes after the last invoice is charged: by a one-off invoice, when so long no more of it has come."
+  type = object({
+    draft_hold_hours      = optional(number, 6)
+    one_off_after_hours   = optional(number, 24)
+    one_off_minimum_cents = optional(number, 100)
+    unpaid_grace_days     = optional(number, 7)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.invoicing.draft_hold_hours >= 1 && var.invoicing.draft_hold_hours <= 72
+    error_message = "draft_hold_hours must be from 1 to 72: Stripe keeps a draft open for no longer by itself."
+  }
+
+  validation {
+    condition     = var.invoicing.one_off_after_hours >= 1 && var.invoicing.one_off_after_hours <= 720
+    error_message = "one_off_after_hours must be from 1 to 720; 24 leaves a day for lines that come late."
+  }
+
+  validation {
+    condition     = var.invoicing.one_off_minimum_cents >= 0 && var.invoicing.one_off_minimum_cents <= 100000
+    error_message = "one_off_minimum_cents must be from 0 to 100000; what costs less is waived, and Stripe charges no card for less than 50."
+  }
+
+  validation {
+    condition     = var.invoicing.unpaid_grace_days >= 0 && var.invoicing.unpaid_grace_days <= 60
+    error_message = "unpaid_grace_days must be from 0 (refused at once) to 60."
+  }
+
+  validation {
+    condition     = alltrue([for value in values(var.invoicing) : floor(value) == value])
+    error_message = "The values of invoicing must be whole numbers."
+  }
+}
+
 variable "labels" {
   description = "Labels of everything, beside app and environment."
   type        = map(string)

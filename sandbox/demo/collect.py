@@ -20,6 +20,7 @@ from google.cloud import bigquery
 from sandbox.demo.proof import Amounts, Bucket, Sources
 from sandbox.layout import STRIPE_API_KEY, Layout
 from sandbox.state import read_state
+from tallygate.metering.sinks.stripe_invoices import METER_KEY
 from tallygate.records import ADMIT_EVENT, METERS, USAGE_EVENT
 
 _SUMMARY_PAGE: Final = 100
@@ -176,13 +177,19 @@ def _invoice_lines(connections: Connections, customers: Mapping[str, str]) -> tu
             if invoice.status == "draft":
                 continue
             for line in connections.stripe.v1.invoices.line_items.list(invoice.id).auto_paging_iter():
-                meter = prices.get(_price_of(line))
+                meter = _meter_of(line, prices)
                 if meter is None:
                     continue
                 every[tenant, meter] += line.quantity or 0
                 if invoice.billing_reason == _ONE_OFF:
                     one_off[tenant, meter] += line.quantity or 0
     return every, one_off
+
+
+def _meter_of(line: stripe.InvoiceLineItem, prices: Mapping[str, str]) -> str | None:
+    """The meter of a line: of its price, or as a one-off item names it; None: it charges no usage."""
+    named: str | None = line.metadata.to_dict().get(METER_KEY)
+    return named or prices.get(_price_of(line))
 
 
 def _price_of(line: stripe.InvoiceLineItem) -> str:

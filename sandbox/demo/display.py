@@ -100,7 +100,7 @@ def print_proof(display: Display, proof: Proof) -> None:
 
 _RULES: Final = """Tokens; llm_cost_nano_usd in nano-USD (10⁻⁹ USD).
 provider = events + waived upstream + estimate error + unrecorded
-events = warehouse = stripe + included + waived + parked
+events = warehouse = stripe + one-off + included + waived + parked
 invoice = stripe + one-off"""
 
 

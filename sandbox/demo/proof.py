@@ -4,7 +4,7 @@ Pure: it is given what each source says and compares. The first line of the proo
 
     provider = events + waived_upstream + estimate_error + unrecorded
 
-the second ``events = warehouse = stripe + included + waived + parked``, the third
+the second ``events = warehouse = stripe + one_off + included + waived + parked``, the third
 ``invoice = stripe + one_off``.
 """
 
@@ -281,12 +281,14 @@ def _findings(row: Row, sources: Sources) -> list[Finding]:
     """Each stage by its own equation, so that the first one that fails names the stage."""
     billable = sources.sealed.get("billable", {}).get((row.tenant_id, row.meter), 0)
     explained = row.events + row.waived_upstream + row.estimate_error + row.unrecorded
-    accounted = row.included + row.waived + row.parked
+    one_off = sources.sealed.get("one_off", {}).get((row.tenant_id, row.meter), 0)
+    accounted = one_off + row.included + row.waived + row.parked
     equations = (
         (GATEWAY, "provider", row.provider, "events + differences", explained),
         (ROUTER, "events", row.events, "warehouse", row.warehouse),
         (SEAL, "warehouse", row.warehouse, "sealed", billable + accounted),
         (SEND, "sealed billable", billable, "stripe", row.stripe),
+        (SEND, "sealed one-off", one_off, "one_off", row.one_off),
         (INVOICE, "stripe + one_off", row.stripe + row.one_off, "invoice", row.invoice),
     )
     return [

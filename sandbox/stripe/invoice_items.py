@@ -8,7 +8,7 @@ from typing import Final
 from stripe import params as sdk
 
 from sandbox.stripe.calls import Call, Operation, in_range, names, page
-from sandbox.stripe.errors import StripeRefusalError, bad_parameter
+from sandbox.stripe.errors import StripeRefusalError, bad_parameter, missing_object
 from sandbox.stripe.invoices import INVOICE, PENDING, item_line, put_line
 from sandbox.stripe.periods import cents
 from sandbox.stripe.store import Document, Store, merge_metadata
@@ -71,7 +71,8 @@ def _create(call: Call) -> Document:
     params = call.params
     if params.get("customer") is None:
         raise bad_parameter("Missing required param: customer.", "customer", "parameter_missing")
-    call.store.get("customer", params["customer"], param="customer")
+    if call.store.get("customer", params["customer"], param="customer").get("deleted"):
+        raise missing_object("customer", params["customer"], "customer")
     item_id = new_id("ii")
     line = _line_of(call, item_id)
     line |= {"description": params.get("description"), "metadata": params.get("metadata") or {}}

@@ -16,7 +16,7 @@ from sandbox.stripe.collection import (
     subscription_id_of,
     void,
 )
-from sandbox.stripe.errors import StripeRefusalError, bad_parameter, declined
+from sandbox.stripe.errors import StripeRefusalError, bad_parameter, declined, missing_object
 from sandbox.stripe.invoice_items import take_pending
 from sandbox.stripe.invoices import FINALIZED_AFTER, INVOICE, LINE, PENDING, draft, lines_of, show
 from sandbox.stripe.store import Document, merge_metadata
@@ -139,7 +139,8 @@ def _create(call: Call) -> Document:
     customer = call.params.get("customer")
     if customer is None:
         raise bad_parameter("Missing required param: customer.", "customer", "parameter_missing")
-    call.store.get("customer", customer, param="customer")
+    if call.store.get("customer", customer, param="customer").get("deleted"):
+        raise missing_object("customer", customer, "customer")
     if call.params.get("currency", "usd") != "usd":
         raise bad_parameter("The sandbox bills in usd only.", "currency")
     lines: list[Document] = []

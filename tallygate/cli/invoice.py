@@ -18,6 +18,7 @@ from tallygate.cli.stripe_client import operators_key
 from tallygate.cli.tables import Format, written
 from tallygate.cli.warehouse import open_warehouse
 from tallygate.metering.settings import ReporterSettings, reporter_settings
+from tallygate.metering.sinks.stripe_invoices import IDENTIFIER_KEY, METER_KEY
 from tallygate.metering.warehouse import JobRunningError, Value, Warehouse
 
 app = typer.Typer(no_args_is_help=True)
@@ -41,6 +42,8 @@ class Line:
     start: datetime
     end: datetime
     """Exclusive."""
+    identifier: str | None = None
+    """Of the sealed row that an item of a one-off invoice charges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ def explain(
 ) -> None:
     """Each metered line: its quantity, Stripe's sum, the sealed rows, the hours and the requests.
 
+    A line of a one-off invoice has no sum of Stripe's: it charges one sealed row, shown with its whole hour.
     Exit code 1 when the sums of a line differ.
     """
     settings = reporter_settings()
@@ -81,7 +85,7 @@ def explain(
         lines = [one for one in _lines(client, invoice) if line in (0, one.number)]
         if not lines:
             raise OperatorError(f"invoice {invoice} has no metered line{f' {line}' if line else ''}")
-        explained = [_Explained(client, open_warehouse(settings), one) for one in lines]
+        explained = [_explained(client, open_warehouse(settings), one) for one in lines]
         if requests:
             found = [row for one in explained for row in one.requests()]
             print(written(found, _REQUESTS, format_))
@@ -96,6 +100,62 @@ def explain(
     unequal = [str(one.line.number) for one in explained if not one.equal()]
     if unequal:
         raise OperatorError(f"the sums differ in line {', '.join(unequal)}")
+
+
+def _explained(client: stripe.StripeClient, warehouse: Warehouse, line: Line) -> _Explained | _OneOff:
+    if line.identifier is not None:
+        return _OneOff(warehouse, line, line.identifier)
+    return _Explained(client, warehouse, line)
+
+
+class _OneOff:
+    """One line of a one-off invoice with what is behind it: its row, and the bucket that it is sealed in."""
+
+    def __init__(self, warehouse: Warehouse, line: Line, identifier: str) -> None:
+        self.line = line
+        self._warehouse = warehouse
+        parameters: dict[str, Value] = {"identifier": identifier, "usage_hour": line.start}
+        self.bucket = warehouse.read("explain_one_off", parameters)
+        self.charged = sum(row["value"] for row in self.bucket if row["identifier"] == identifier)
+        self.sealed = sum(row["value"] for row in self.bucket)
+        self.hours = list(self._read("explain_hours"))
+
+    def levels(self) -> Iterator[dict[str, Any]]:
+        """One row for each level; what else is sealed of the hour is shown by where it ended."""
+        yield self._level("invoice line", self.line.meter, self.line.quantity, 1)
+        yield self._level("sealed rows", "one-off", self.charged, 1)
+        ends: dict[str, int] = defaultdict(int)
+        for row in self.bucket:
+            ends[row["disposition"]] += row["value"]
+        for disposition, value in sorted(ends.items()):
+            if value:
+                yield self._level("hour", f"{self.line.start:%Y-%m-%dT%H} {disposition}", value, None)
+        requests = sum(row["requests"] for row in self.hours)
+        yield self._level("requests", "the hour", sum(row["value"] for row in self.hours), requests)
+
+    def requests(self) -> Iterator[dict[str, Any]]:
+        """The requests of the hour: which of them came late is not kept."""
+        return self._read("explain_requests")
+
+    def equal(self) -> bool:
+        """Whether the line is its row, and the hour's rows are its requests."""
+        used = sum(int(row["value"]) for row in self.hours)
+        return bool(self.line.quantity == self.charged and self.sealed == used)
+
+    def _level(self, level: str, what: str, value: int, count: int | None) -> dict[str, Any]:
+        return {"line": self.line.number, "level": level, "what": what, "value": value, "count": count}
+
+    def _read(self, statement: str) -> Iterator[dict[str, Any]]:
+        if not self.bucket:
+            return
+        parameters: dict[str, Value] = {
+            "tenant_id": self.bucket[0]["tenant_id"],
+            "meter": self.line.meter,
+            "buckets": [Bucket(self.line.start, self.bucket[0]["segment_id"])],
+            "window_start": self.line.start,
+            "window_end": self.line.end,
+        }
+        yield from self._warehouse.read(statement, parameters)
 
 
 class _Explained:
@@ -184,6 +244,12 @@ def _lines(client: stripe.StripeClient, invoice: str) -> list[Line]:
     lines = []
     every = client.v1.invoices.line_items.list(invoice, {"limit": _PAGE}).auto_paging_iter()
     for number, line in enumerate(every, 1):
+        metadata = line.metadata.to_dict()
+        if IDENTIFIER_KEY in metadata and isinstance(found.customer, str):
+            start, end = (datetime.fromtimestamp(at, UTC) for at in (line.period.start, line.period.end))
+            meter, identifier = metadata[METER_KEY], metadata[IDENTIFIER_KEY]
+            lines.append(Line(number, found.customer, meter, line.quantity or 0, start, end, identifier))
+            continue
         details = line.pricing.price_details if line.pricing else None
         if details is None:
             continue

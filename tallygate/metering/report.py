@@ -15,7 +15,9 @@ from tallygate.appdb import Database, DatabaseUnavailableError
 from tallygate.clock import Clock
 from tallygate.leases import Lease
 from tallygate.logs import emit
+from tallygate.metering.after_close import AfterClosePolicy, LateUsage
 from tallygate.metering.fence import FenceError
+from tallygate.metering.one_off import OneOffInvoices
 from tallygate.metering.rating import PriceRow, rate, unpriced_usage
 from tallygate.metering.refusals import note_refusals
 from tallygate.metering.seal import Sealed, Survey, note_rejects, seal, stopped_buckets, survey
@@ -31,6 +33,8 @@ LEASE_DURATION: Final = timedelta(minutes=10)
 """Longer than a run may take; a run that dies blocks its followers for no longer than that."""
 SEAL_MARGIN: Final = timedelta(minutes=10)
 """Usage is booked late when its period's invoice closes so soon that sending may miss it."""
+_LOOKS_AT_LATE_USAGE: Final = frozenset({"daily", "range"})
+"""Late usage is of any age: it takes a look at the whole ledger."""
 _STOPS: Final = frozenset({"credentials", "collision", "sink_unavailable"})
 """Reasons to give up sending that a caller must hear of."""
 _TRY_AGAIN: Final = (
@@ -57,6 +61,9 @@ class Reporter:
     invoice_grace: timedelta
     policy: SendPolicy | None = None
     """None: the defaults with ``invoice_grace``."""
+    invoices: Callable[[], OneOffInvoices] | None = None
+    """Called when late usage is looked at: reads the key then. None: the sink makes no invoices."""
+    after_close: AfterClosePolicy = field(default_factory=AfterClosePolicy)
 
 
 @dataclass(slots=True)
@@ -72,6 +79,8 @@ class Run:
     parked: int = 0
     rejected: int = 0
     held: int = 0
+    one_off: int = 0
+    """Rows put on one-off invoices."""
     backlog: int = 0
     rejected_lines: int = 0
     stopped_buckets: int = 0
@@ -87,6 +96,7 @@ class Run:
             "sent",
             "parked",
             "rejected",
+            "one_off",
             "backlog",
             "rejected_lines",
             "stopped_buckets",
@@ -166,6 +176,8 @@ def _work(
         _tell_stopped(stopped_buckets(warehouse, window, now, closes_after), run)
     if done.rows or done.survey.unsent:
         _send(warehouse, reporter, window, run, lease, done)
+    if reporter.invoices is not None and window.depth in _LOOKS_AT_LATE_USAGE:
+        _bill_late_usage(warehouse, reporter, window, run, lease)
 
 
 def _send(
@@ -185,6 +197,29 @@ def _send(
     run.rejected, run.backlog = run.rejected + result.rejected, result.backlog
     run.oldest_unsent_seconds = result.oldest_unsent_seconds
     _tell_send(result, run)
+
+
+def _bill_late_usage(
+    warehouse: Warehouse, reporter: Reporter, window: Window, run: Run, lease: Lease
+) -> None:
+    assert reporter.invoices is not None
+    late = LateUsage(
+        warehouse,
+        reporter.invoices(),
+        run_id=run.run_id,
+        now=reporter.clock.now,
+        closes_after=reporter.invoice_grace - SEAL_MARGIN,
+        policy=reporter.after_close,
+        still_leased=lease.acquire,
+        tenant_id=window.tenant_id,
+    )
+    result = late.run()
+    run.sealed, run.one_off = run.sealed + result.sealed, result.one_off
+    run.parked, run.rejected = run.parked + result.parked, run.rejected + result.rejected
+    run.backlog += result.backlog
+    if result.denied:
+        emit("sending_stopped", "ERROR", job=JOB, run_id=run.run_id, reason="credentials")
+        run.error = run.error or "one-off invoices: Stripe refuses the key"
 
 
 def _tell_stopped(buckets: list[dict[str, Any]], run: Run) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tallygate.metering.fence import FenceError, run_fenced
 from tallygate.metering.warehouse import Value, Warehouse
-from tallygate.metering.window import Window
+from tallygate.metering.window import AfterClose, Window
 
 OLDEST_BOOKABLE: Final = timedelta(days=34)
 """Stripe takes timestamps of the last 35 days; the difference is for sending."""
@@ -56,7 +56,13 @@ class Sealed:
 
 
 def due_parameters(
-    *, start: datetime, end: datetime, tenant_id: str, now: datetime, closes_after: timedelta
+    *,
+    start: datetime,
+    end: datetime,
+    tenant_id: str,
+    now: datetime,
+    closes_after: timedelta,
+    after_close: AfterClose = "",
 ) -> dict[str, Value]:
     """What the query ``due`` takes: the hours from ``start`` to ``end``, of one tenant or (empty) of all."""
     return {
@@ -66,14 +72,16 @@ def due_parameters(
         "now": now,
         "closes_after_seconds": int(closes_after.total_seconds()),
         "oldest_bookable": now - OLDEST_BOOKABLE,
+        "after_close": after_close,
     }
 
 
 def window_parameters(window: Window, now: datetime, closes_after: timedelta) -> dict[str, Value]:
     """What a statement takes that looks at a run's window."""
     due = due_parameters(
-        start=window.start, end=window.end, tenant_id=window.tenant_id, now=now, closes_after=closes_after
-    )
+        start=window.start, end=window.end, tenant_id=window.tenant_id, now=now, closes_after=closes_after,
+        after_close=window.after_close,
+    )  # fmt: skip
     return {**window.parameters(), **due}
 
 

@@ -61,8 +61,8 @@ class PendingRow:
     last_reason: str | None
     maybe_sent: bool
     unknown_since: datetime | None
-    period_end: datetime | None
-    """End of the period in which it is booked, if that is known."""
+    closes_at: datetime | None
+    """When the invoice of the period in which it is booked is drafted, if that is known."""
 
     def next_attempt(self) -> int:
         """Grows only after a definite failure."""
@@ -163,7 +163,7 @@ class Sender:
         """Whether sending it would put it on no invoice."""
         if row.event.timestamp < now - _OLDEST_TIMESTAMP:
             return True
-        return row.period_end is not None and now >= row.period_end + self._policy.closes_after
+        return row.closes_at is not None and now >= row.closes_at + self._policy.closes_after
 
     def _park(self, rows: Sequence[PendingRow]) -> dict[str, DeliveryRow]:
         outcomes = [
@@ -387,5 +387,5 @@ def _pending_from(row: Mapping[str, Any]) -> PendingRow:
         last_reason=row["delivery_reason"],
         maybe_sent=row["maybe_sent"],
         unknown_since=row["unknown_since"],
-        period_end=row["period_end"],
+        closes_at=row["closes_at"],
     )

@@ -45,6 +45,10 @@ class ReporterSettings:
     """How long after a period's end Stripe keeps its invoice open by itself."""
     invoice_hold: timedelta
     """How long the sync holds it open for what is sealed and not sent."""
+    one_off_minimum_cents: int
+    """Usage after the last invoice that costs less is waived."""
+    one_off_after: timedelta
+    """So long no more of it must have come before it is decided."""
 
     def check_stripe_key(self, key: str) -> None:
         """A key of the other mode would bill the wrong account.
@@ -89,6 +93,12 @@ def reporter_settings(variables: Mapping[str, str] | None = None) -> ReporterSet
         ),
         invoice_hold=timedelta(
             hours=environment.number("TALLYGATE_INVOICE_HOLD_HOURS", default=6, minimum=1, maximum=72)
+        ),
+        one_off_minimum_cents=environment.number(
+            "TALLYGATE_ONE_OFF_MINIMUM_CENTS", default=100, maximum=100_000
+        ),
+        one_off_after=timedelta(
+            hours=environment.number("TALLYGATE_ONE_OFF_AFTER_HOURS", default=24, minimum=1, maximum=720)
         ),
     )
     environment.check()

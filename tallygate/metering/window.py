@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from tallygate.clock import parse_rfc3339
 from tallygate.tenants import TENANT_ID
@@ -16,6 +16,9 @@ _UNSENT: Final = {"recent": timedelta(days=3), "hourly": timedelta(days=3), "dai
 """How far back, by hour of usage, it looks for sealed rows that are not sent."""
 _HOUR: Final = timedelta(hours=1)
 _END_OF_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC)
+AfterClose = Literal["", "one_off:", "waived:below_minimum"]
+"""What becomes of usage whose period's invoice is closed while no period is open, as the query ``due`` takes
+it; empty: it waits as parked."""
 _FIELDS: Final = frozenset({"depth", "from", "to", "tenant", "dry_run", "price_version"})
 
 
@@ -43,6 +46,7 @@ class Window:
     dry_run: bool = False
     price_version: str = ""
     """Usage without a price is given this one first; empty: none."""
+    after_close: AfterClose = ""
 
     def parameters(self) -> dict[str, str | datetime]:
         """As the SQL files name them."""

@@ -79,6 +79,17 @@ variable "image_digest" {
   type        = string
 }
 
+variable "invoicing" {
+  description = "How long drafts are held and unpaid tenants served, and what usage after the last invoice is charged."
+  type        = any
+  default     = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.invoicing), ["draft_hold_hours", "one_off_after_hours", "one_off_minimum_cents", "unpaid_grace_days"])) == 0
+    error_message = "invoicing takes draft_hold_hours, one_off_after_hours, one_off_minimum_cents, unpaid_grace_days; write one of them instead of ${join(", ", setsubtract(keys(var.invoicing), ["draft_hold_hours", "one_off_after_hours", "one_off_minimum_cents", "unpaid_grace_days"]))}."
+  }
+}
+
 variable "labels" {
   description = "Labels of everything, beside app and environment."
   type        = map(string)

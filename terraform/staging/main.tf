@@ -16,6 +16,7 @@ module "stack" {
   scaling            = var.scaling
   dedicated_services = var.dedicated_services
   livemode           = var.livemode
+  invoicing          = var.invoicing
   secret_versions    = var.secret_versions
   alert_channels     = var.alert_channels
   artifacts          = var.artifacts

@@ -22,10 +22,12 @@ from tests.faults.process import LEASE, Fate, Function, Killed
 from tests.faults.script import (
     COST,
     NEXT_PERIOD_END,
+    ONE_OFF_MINIMUM_CENTS,
     OVERLAPS,
     PERIOD_START,
     STRIPE_FAULTS,
     TOKENS,
+    UNIT_CENTS,
     Account,
     Job,
     Request,
@@ -94,6 +96,7 @@ def play(script: Script, folder: Path, on: Hosts) -> Played:
     ):
         for name, value in environment(here).items():
             patch.setenv(name, value)
+        patch.setenv("TALLYGATE_ONE_OFF_MINIMUM_CENTS", str(ONE_OFF_MINIMUM_CENTS))
         patch.setattr(OffsetFileClock, "now", lambda _: here.now)  # the functions' time stands as ours does
         _compress_waits(patch)
         return _Month(script, here).play()
@@ -106,6 +109,7 @@ def _compress_waits(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(retry, "_maximum", 0.05)
     patch.setattr("stripe._http_client.HTTPClient.INITIAL_DELAY", 0.005)
     patch.setattr("stripe._http_client.HTTPClient.MAX_DELAY", 0.05)
+    patch.setattr("tallygate.metering.one_off._BACKOFF_SECONDS", 0.001)
 
 
 class _Month:
@@ -118,10 +122,13 @@ class _Month:
         self._database_faults = faults_path(here.folder / APP_DATABASE)
         self._played = Played(Books())
         self._known = PERIOD_START - timedelta(days=1)
+        self._prices: dict[str, str] = {}
+        self._cancels: list[tuple[datetime, str]] = []
 
     def play(self) -> Played:
         self._open()
         for number, run in enumerate(self._script.runs):
+            self._cancel(until=run.at)
             self._here.advance(seconds=(run.at - self._here.now).total_seconds())
             if number == 0 and self._script.foreign:
                 self._send_foreign()
@@ -147,13 +154,13 @@ class _Month:
         """Customers with a price for every meter; the script's spans decide what is billed."""
         client = self._here.stripe.client()
         product = client.v1.products.create({"name": "Gateway"}).id
-        prices: dict[str, str] = {}
+        prices = self._prices
         for meter in (*TOKENS, COST):
             recurring = {"interval": "month", "usage_type": "metered", "meter": self._here.meters[meter]}
             params: Any = {
                 "product": product,
                 "currency": "usd",
-                "unit_amount_decimal": "0.0001",
+                "unit_amount_decimal": str(UNIT_CENTS),
                 "recurring": recurring,
             }
             prices[meter] = client.v1.prices.create(params).id
@@ -161,9 +168,18 @@ class _Month:
             if any(span.has_customer for span in account.spans):
                 customer = self._here.customer(account.tenant_id)
                 items: Any = [{"price": price} for price in prices.values()]
-                client.v1.subscriptions.create({"customer": customer, "items": items})
+                made = client.v1.subscriptions.create({"customer": customer, "items": items})
                 self._customers[account.tenant_id] = customer
+                if account.leaves is not None:
+                    self._cancels.append((account.leaves, made.id))
         self._learn(PERIOD_START)
+
+    def _cancel(self, until: datetime) -> None:
+        """Subscriptions end, with a last invoice."""
+        while self._cancels and self._cancels[0][0] <= until:
+            at, subscription = self._cancels.pop(0)
+            self._here.advance(seconds=(at - self._here.now).total_seconds())
+            self._here.stripe.client().v1.subscriptions.cancel(subscription, {"invoice_now": True})
 
     def _learn(self, until: datetime) -> None:
         """Write down the spans that have become known: a span ends where the tenant's next one starts."""
@@ -189,14 +205,14 @@ class _Month:
                 {
                     "meter": meter,
                     "subscription_item": f"si-{span.segment_id}-{number}",
-                    "price": f"price-{meter}",
+                    "price": self._prices[meter],
                 }
                 for number, meter in enumerate(span.items)
             ],
             "period_start": _text(span.period[0]),
             "period_end": _text(span.period[1]),
             "valid_from": _text(span.start),
-            "valid_to": None,
+            "valid_to": _text(span.end) if span.end is not None and span.end == account.leaves else None,
             "known_at": _text(span.known_at),
         }
 
@@ -272,6 +288,8 @@ class _Month:
                 return Fate(name=prefix, answered=True)
             case "killed_while_sending":
                 return Fate(name="sink", answered=True)
+            case "killed_while_billing":
+                return Fate(name="invoices.add", answered=True)
             case "snapshot_overlap":
                 here.warehouse_fault(
                     "snapshot_overlap",
@@ -364,7 +382,10 @@ class _Month:
             books.buckets[tenant, meter, hour, "billed"] += int(event["value"])
         for row in self._here.deliveries():
             bucket = row["tenant_id"], row["meter"], row["usage_hour"]
-            if row["disposition"] != "billable":
+            if row["disposition"] == "one_off":  # what Stripe has of it is read from its invoices
+                if row["delivery"] not in ("sent", "confirmed"):
+                    self._played.unsettled.append(f"{row['identifier']} is {row['delivery']}, for a one-off")
+            elif row["disposition"] != "billable":
                 class_: Class = row["disposition"]
                 books.buckets[*bucket, class_] += row["value"]
             elif row["delivery"] in ("parked", "rejected"):
@@ -384,6 +405,21 @@ class _Month:
                     self._played.invoiced[tenants[invoice["customer"]], line["meter"]] += int(
                         line["quantity"]
                     )
+
+        for customer, tenant in tenants.items():
+            self._read_one_offs(customer, tenant)
+
+    def _read_one_offs(self, customer: str, tenant: str) -> None:
+        """What Stripe has charged beside the subscription: lines of final invoices that name a sealed row."""
+        for invoice in self._here.stripe.client().v1.invoices.list({"customer": customer, "limit": 100}).data:
+            if invoice.status == "draft" or invoice.billing_reason != "manual":
+                continue
+            for line in invoice.lines.data:
+                of, meter, hour = _bucket_of(line.metadata["tallygate_delta"])
+                if of != tenant:
+                    self._played.unsettled.append(f"{invoice.id} of {tenant} charges {of}")
+                self._played.books.buckets[tenant, meter, hour, "one_off"] += line.quantity or 0
+                self._played.invoiced[tenant, meter] += line.quantity or 0
 
 
 def _bucket_of(identifier: str) -> tuple[str, str, datetime]:

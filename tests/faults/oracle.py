@@ -7,9 +7,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from tests.faults.script import COST, TOKENS, Account, Foreign, Request, Script, Span
+from tests.faults.script import (
+    CLOSES_AFTER,
+    COST,
+    ONE_OFF_MINIMUM_CENTS,
+    TOKENS,
+    UNIT_CENTS,
+    Account,
+    Foreign,
+    Request,
+    Script,
+    Span,
+)
 
-Class = Literal["billed", "included", "waived", "parked", "rejected"]
+Class = Literal["billed", "one_off", "included", "waived", "parked", "rejected"]
 """rejected: refused for good, and someone is paged: here, because the identifier was another's."""
 Bucket = tuple[str, str, datetime, Class]
 """Tenant, meter, hour of usage, and where it ends."""
@@ -32,6 +43,7 @@ class Books:
 def expected(script: Script) -> Books:
     """The books that a month must close with."""
     accounts = {account.tenant_id: account for account in script.accounts}
+    after_close = {account.tenant_id: _after_close(account, script) for account in script.accounts}
     books = Books()
     for request in script.requests:
         if request.fate != "recorded":
@@ -43,10 +55,29 @@ def expected(script: Script) -> Books:
         for meter, value in {**request.tokens, COST: request.nano_usd}.items():
             if value:
                 class_ = _class_of(request, span, meter)
+                if class_ == "billed" and _is_late(request, accounts[request.tenant_id]):
+                    class_ = after_close[request.tenant_id]
                 if class_ == "billed" and Foreign(request.tenant_id, meter, hour) in script.foreign:
                     class_ = "rejected"
                 books.buckets[request.tenant_id, meter, hour, class_] += value
     return books
+
+
+def _is_late(request: Request, account: Account) -> bool:
+    """It arrives when the tenant's last invoice is closed."""
+    return account.leaves is not None and min(request.usage_arrives) > account.leaves + CLOSES_AFTER
+
+
+def _after_close(account: Account, script: Script) -> Class:
+    """What becomes of all that a tenant's usage of which no invoice is open: its price decides."""
+    units = sum(
+        value
+        for request in script.requests
+        if request.tenant_id == account.tenant_id and _is_late(request, account)
+        for meter, value in request.tokens.items()
+        if meter in TOKENS
+    )
+    return "one_off" if units * UNIT_CENTS >= ONE_OFF_MINIMUM_CENTS else "waived"
 
 
 def _span_at(account: Account, moment: datetime) -> Span | None:

@@ -1,8 +1,8 @@
 """A function's process that can be killed, or halted, at any call that it makes.
 
 The function is loaded from its file as the platform loads it. Everything it does to the world goes through
-BigQuery's client, the usage sink or the app database: each of these calls is counted here, and after its
-death a process has no effect any more, not even in its ``finally`` blocks.
+BigQuery's client, the usage sink, Stripe's invoices or the app database: each of these calls is counted here,
+and after its death a process has no effect any more, not even in its ``finally`` blocks.
 """
 
 from __future__ import annotations
@@ -124,12 +124,16 @@ class Function:
         self._made.append(made)
         policy = SendPolicy(closes_after=made.invoice_grace, backoff_seconds=0.001, budget_seconds=30)
         database: Any = _Counted(made.database, "database", self.life)
+        one_offs = made.invoices
+        assert one_offs is not None
+        invoices: Any = lambda: _Counted(one_offs(), "invoices", self.life)  # noqa: E731
         return replace(
             made,
             warehouse=lambda: self._warehouse(made.warehouse()),
             sink=lambda: _Sink(made.sink(), self.life),
             database=database,
             policy=policy,
+            invoices=invoices,
         )
 
     def _reconciler(self, **given: Any) -> Reconciler:
@@ -200,7 +204,8 @@ class _Counted:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._behind, name)
-        return lambda *args, **options: self._life.call(self._name, lambda: method(*args, **options))
+        called = f"{self._name}.{name}"
+        return lambda *args, **options: self._life.call(called, lambda: method(*args, **options))
 
 
 LEASE: Final = timedelta(minutes=10)

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Final, Literal
 
 PERIOD_START: Final = datetime(2026, 3, 1, tzinfo=UTC)
@@ -24,6 +25,13 @@ TOKENS: Final = (INPUT, CACHED, WRITTEN, OUTPUT)
 MOST_LATE: Final = timedelta(hours=30)
 MOST_SKEW: Final = timedelta(minutes=10)
 MOST_RUNS: Final = 300
+UNIT_CENTS: Final = Decimal("0.0001")
+"""Price of a unit of any meter."""
+ONE_OFF_MINIMUM_CENTS: Final = 1
+CLOSES_AFTER: Final = timedelta(minutes=50)
+"""What is sealed later after a subscription's end is too late for its last invoice, an hour after the end."""
+LEAVES: Final = PERIOD_END - timedelta(hours=36)
+"""When two tenants cancel, and get their last invoice: far from outages and from the end of the period."""
 
 Basis = Literal["none", "tokens", "cost"]
 Depth = Literal["recent", "hourly", "daily"]
@@ -53,6 +61,8 @@ class Account:
 
     tenant_id: str
     spans: tuple[Span, ...]
+    leaves: datetime | None = None
+    """When it cancels, with a last invoice at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +158,12 @@ STRIPE_FAULTS: Final = (
     "commit_then_drop", "commit_then_500", "error_500", "rate_limit_429", "conflict_409", "stale_read",
 )  # fmt: skip
 WAREHOUSE_FAULTS: Final = ("warehouse_500", "warehouse_500_after")
-DEATHS: Final = ("killed", "killed_while_sealing", "killed_while_sending")
+DEATHS: Final = ("killed", "killed_while_sealing", "killed_while_sending", "killed_while_billing")
 OVERLAPS: Final = ("halted", "snapshot_overlap")
 TROUBLES: Final = (
     *(kind for kind in STRIPE_FAULTS if kind != "stale_read"),
     *WAREHOUSE_FAULTS,
-    *DEATHS,
+    *(kind for kind in DEATHS if kind != "killed_while_billing"),
     *OVERLAPS,
     "database_outage",
     "insert_all_partial",
@@ -166,6 +176,17 @@ RECONCILER_TROUBLES: Final = (
 )  # fmt: skip
 
 
+LEAVING_TROUBLES: Final = (
+    "none",
+    "killed",
+    "killed_while_billing",
+    "halted",
+    *STRIPE_FAULTS,
+    *WAREHOUSE_FAULTS,
+)
+"""Of the runs that make one-off invoices."""
+
+
 def write(seed: int, size: Size = FULL) -> Script:
     """The month of a seed."""
     draw = random.Random(seed)
@@ -175,7 +196,12 @@ def write(seed: int, size: Size = FULL) -> Script:
     requests = tuple(
         _requests(draw, size.requests, [a.tenant_id for a in accounts], [*starts, *_busy(outages)])
     )
-    runs = _runs(draw, starts, outages)
+    leavers = random.Random(f"leavers {seed}")
+    accounts = (*accounts, *(_leaver(leavers, name) for name in (LEAVER, QUITTER)))
+    requests = (*requests, *_last_requests(leavers))
+    runs = tuple(
+        sorted((*_runs(draw, starts, outages), *_runs_around_leaving(leavers)), key=lambda run: run.at)
+    )
     late = {run.at: draw.uniform(60, 7200) for run in runs if draw.random() < 0.06}
     return Script(seed, accounts, requests, runs, outages, late)
 
@@ -225,6 +251,47 @@ def _changed_plan(tenant_id: str, at: datetime, known_at: datetime) -> tuple[Spa
     before, after = both_periods(tenant_id, "cost", (COST,))
     tokens = replace(before, segment_id=f"seg-{tenant_id}-0", basis="tokens", items=TOKENS, end=at)
     return tokens, replace(before, start=at, known_at=known_at), after
+
+
+LEAVER: Final = "leaver"
+"""Cancels; each of its late requests is worth a one-off invoice."""
+QUITTER: Final = "quitter"
+"""Cancels; all of its late requests together are not."""
+
+
+def _leaver(draw: random.Random, tenant_id: str) -> Account:
+    stays, _ = both_periods(tenant_id, "tokens", TOKENS)
+    open_ended = replace(stays, end=None)
+    ended = replace(stays, end=LEAVES, known_at=LEAVES + timedelta(minutes=draw.uniform(0, 40)))
+    return Account(tenant_id, (open_ended, ended), leaves=LEAVES)
+
+
+def _last_requests(draw: random.Random) -> Iterator[Request]:
+    """Some that arrive in time for the last invoice, some when it is closed: nothing in between."""
+    for tenant_id, least, most in ((LEAVER, 20_000, 90_000), (QUITTER, 1, 800)):
+        for number in range(8):
+            ended = LEAVES - timedelta(hours=draw.uniform(5, 8))
+            late = timedelta(hours=draw.uniform(2, 20)) if number % 2 else timedelta(0)
+            first = (LEAVES + late) if late else ended + timedelta(seconds=draw.uniform(1, 90))
+            again = [first + timedelta(hours=draw.uniform(0, 2))] if late and draw.random() < 0.5 else []
+            yield Request(
+                request_id=f"{tenant_id}-{number}",
+                tenant_id=tenant_id,
+                admitted_at=ended - timedelta(seconds=5),
+                ended_at=ended,
+                tokens={
+                    INPUT: draw.randint(least, most),
+                    CACHED: 0,
+                    WRITTEN: 0,
+                    OUTPUT: draw.randint(1, 800),
+                },
+                nano_usd=draw.randint(1, 90_000),
+                billable=True,
+                unpriced=False,
+                fate="recorded",
+                admit_arrives=ended,
+                usage_arrives=(first, *again),
+            )
 
 
 # --- requests --------------------------------------------------------------------------------
@@ -315,6 +382,15 @@ def _runs(draw: random.Random, bursts: list[datetime], outages: tuple[Outage, ..
     if len(runs) > MOST_RUNS:
         raise ValueError(f"{len(runs)} runs: at most {MOST_RUNS} are meant")
     return (*sorted(_apart(runs), key=lambda run: run.at), *_settling())
+
+
+def _runs_around_leaving(draw: random.Random) -> Iterator[Run]:
+    """Runs that go well until all that came late is parked; then two in trouble, which may bill it."""
+    for hours in (-4, -1.5, 21, 23.5):
+        yield Run(LEAVES + timedelta(hours=hours), "daily")
+    for hours in (49, 56):
+        at = LEAVES + timedelta(hours=hours, minutes=draw.uniform(0, 50))
+        yield Run(at, "daily", _trouble(draw, LEAVING_TROUBLES))
 
 
 def _apart(runs: list[Run]) -> Iterator[Run]:

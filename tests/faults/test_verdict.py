@@ -21,7 +21,7 @@ def right_books(script: Script = SCRIPT) -> Played:
     books = expected(script)
     invoiced: Counter[tuple[str, str]] = Counter()
     for (tenant, meter, _, class_), value in books.buckets.items():
-        if class_ == "billed":
+        if class_ in ("billed", "one_off"):
             invoiced[tenant, meter] += value
     return Played(books, invoiced)
 

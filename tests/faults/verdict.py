@@ -70,7 +70,7 @@ def _balance(wanted: Books, found: Books) -> tuple[int, int]:
 def _invoices(wanted: Books, invoiced: Counter[tuple[str, str]]) -> tuple[int, int]:
     over = Counter(invoiced)
     for (tenant, meter, _, class_), value in wanted.buckets.items():
-        if class_ == "billed":
+        if class_ in ("billed", "one_off"):
             over[tenant, meter] -= value
     return sum(v for v in over.values() if v > 0), -sum(v for v in over.values() if v < 0)
 

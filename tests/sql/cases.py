@@ -209,6 +209,7 @@ DUE: Final = {
     "now": ("TIMESTAMP", NOW),
     "closes_after_seconds": ("INT64", 3000),
     "oldest_bookable": ("TIMESTAMP", "2026-02-04T14:30:00Z"),
+    "after_close": ("STRING", ""),
 }
 RATE: Final[dict[str, tuple[str, Any]]] = {
     **WINDOW,
@@ -257,6 +258,11 @@ LATE_WINDOW: Final = {
     "now": ("TIMESTAMP", "2026-04-02T08:20:00Z"),
     "oldest_bookable": ("TIMESTAMP", "2026-02-27T08:20:00Z"),
 }
+
+ENDED: Final = "2026-03-10T14:20:00Z"
+"""When the subscription of some cases ended, within its period."""
+CLOSED_WINDOW: Final = {"now": ("TIMESTAMP", "2026-03-11T15:30:00Z"), "seal_number": ("INT64", 2)}
+"""After the last invoice of such a subscription."""
 
 USAGE_CLEAN: Final = (
     Case(
@@ -414,6 +420,22 @@ VIEWS: Final = (
                 "starts_at": "2026-03-20T00:00:00Z",
                 "ends_at": "9999-12-31T00:00:00Z",
             },
+        ],
+    ),
+    Case(
+        name="a segment closes with its period, or with its subscription where that ended before",
+        sql="current_segments.sql",
+        tables={
+            SEGMENTS: [
+                segment("moved", valid_to="2026-03-05T00:00:00Z"),
+                segment("ended", valid_from="2026-03-05T00:00:00Z", valid_to=ENDED),
+                segment("runs", tenant_id="bolt"),
+            ]
+        },
+        expected=[
+            {"segment_id": "ended", "closes_at": ENDED},
+            {"segment_id": "moved", "closes_at": ENDED},
+            {"segment_id": "runs", "closes_at": PERIOD_END},
         ],
     ),
     Case(
@@ -934,6 +956,109 @@ SEALS: Final = (
         **LATE_WINDOW,
     ),
     sealing(
+        "a subscription that ended in its period takes usage no longer than its last invoice",
+        {STDOUT: [line("r1", **ONLY_INPUT)], SEGMENTS: [segment("a", valid_to=ENDED)]},
+        [sealed(INPUT, 100, "parked", "period_closed", late=True)],
+        now=("TIMESTAMP", "2026-03-10T15:10:00Z"),
+    ),
+    sealing(
+        "usage is in time while the last invoice of an ended subscription is open",
+        {STDOUT: [line("r1", **ONLY_INPUT)], SEGMENTS: [segment("a", valid_to=ENDED)]},
+        [sealed(INPUT, 100, "billable")],
+        now=("TIMESTAMP", "2026-03-10T15:09:59Z"),
+    ),
+    sealing(
+        "a change of plan does not close the invoice of the period",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment("a", valid_to=ENDED), segment("b", valid_from=ENDED)],
+        },
+        [sealed(INPUT, 100, "billable", segment_id="a")],
+        now=("TIMESTAMP", "2026-03-11T15:10:00Z"),
+    ),
+    sealing(
+        "what is decided for a one-off invoice is taken out of what is parked",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment(valid_to=ENDED)],
+            DELTAS: [delta(1, disposition="parked", reason="period_closed")],
+        },
+        [
+            sealed(INPUT, 100, "parked", "period_closed", correction_id=None, stripe_customer="cus_1"),
+            sealed(
+                INPUT,
+                -100,
+                "parked",
+                "period_closed",
+                late=True,
+                correction_id=CORRECTION,
+                stripe_customer="cus_1",
+            ),
+            sealed(INPUT, 100, "one_off", late=True, correction_id=CORRECTION, stripe_customer="cus_1"),
+        ],
+        **CLOSED_WINDOW,
+        after_close=("STRING", "one_off:"),
+    ),
+    sealing(
+        "what is decided to be waived is a row of its own",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment(valid_to=ENDED)],
+            DELTAS: [delta(1, disposition="parked", reason="period_closed")],
+        },
+        [
+            sealed(INPUT, 100, "parked", "period_closed", late=False),
+            sealed(INPUT, -100, "parked", "period_closed", late=True),
+            sealed(INPUT, 100, "waived", "below_minimum", late=True),
+        ],
+        **CLOSED_WINDOW,
+        after_close=("STRING", "waived:below_minimum"),
+    ),
+    sealing(
+        "what is decided stays so, and what comes later waits for a decision of its own",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT), line("r2", **ONLY_INPUT)],
+            SEGMENTS: [segment(valid_to=ENDED)],
+            DELTAS: [delta(1, disposition="one_off", reason=None)],
+        },
+        [
+            sealed(INPUT, 100, "one_off", late=False),
+            sealed(INPUT, 100, "parked", "period_closed", late=True),
+        ],
+        **CLOSED_WINDOW,
+    ),
+    sealing(
+        "a decision does not reach what an open period takes",
+        {STDOUT: [line("r1", **ONLY_INPUT)], SEGMENTS: [segment()]},
+        [sealed(INPUT, 100, "billable")],
+        after_close=("STRING", "waived:below_minimum"),
+    ),
+    sealing(
+        "usage on a one-off invoice that a boundary moves waits on both sides for a person",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [
+                segment("seg1", valid_to="2026-03-10T14:05:00Z"),
+                segment("seg2", valid_from="2026-03-10T14:05:00Z", valid_to=ENDED),
+            ],
+            DELTAS: [delta(1, disposition="one_off")],
+        },
+        [
+            sealed(INPUT, 100, "one_off", segment_id="seg1"),
+            sealed(INPUT, -100, "parked", "boundary_after_close", segment_id="seg1", late=True),
+            sealed(
+                INPUT,
+                100,
+                "parked",
+                "boundary_after_close",
+                segment_id="seg2",
+                late=True,
+                booked_at="2026-03-10T14:05:00Z",
+            ),
+        ],
+        **CLOSED_WINDOW,
+    ),
+    sealing(
         "usage of a period that has ended but is not closed is booked where it happened",
         {
             STDOUT: [line("r1", **ONLY_INPUT, at="2026-03-31T23:50:00Z")],
@@ -1158,19 +1283,19 @@ STATEMENTS: Final = (
                 "identifier": delta(2)["identifier"],
                 "maybe_sent": False,
                 "attempt": 0,
-                "period_end": PERIOD_END,
+                "closes_at": PERIOD_END,
             },
             {
                 "identifier": delta(4)["identifier"],
                 "maybe_sent": False,
                 "attempt": 0,
-                "period_end": PERIOD_END,
+                "closes_at": PERIOD_END,
             },
             {
                 "identifier": delta(6)["identifier"],
                 "maybe_sent": True,
                 "attempt": 1,
-                "period_end": PERIOD_END,
+                "closes_at": PERIOD_END,
             },
         ],
     ),
@@ -1188,6 +1313,71 @@ STATEMENTS: Final = (
             DELTAS: [delta(1), delta(2, disposition="included", reason="charge_basis")],
         },
         expected=[{"identifier": delta(1)["identifier"], "disposition": "billable"}],
+    ),
+    Case(
+        name="what came after the last invoice is listed with its price, where no period is open",
+        sql="after_close.sql",
+        parameters={
+            "now": ("TIMESTAMP", "2026-03-11T15:30:00Z"),
+            "rows_since": ("TIMESTAMP", PERIOD_START),
+            "tenant_id": ("STRING", ""),
+        },
+        tables={
+            SEGMENTS: [segment(valid_to=ENDED), segment("open", tenant_id="bolt", stripe_customer="cus_2")],
+            DELTAS: [
+                delta(1, disposition="parked", reason="period_closed"),
+                delta(2, disposition="parked", reason="no_item"),
+                delta(3, disposition="one_off"),
+                delta(4, disposition="one_off"),
+                delta(5, disposition="one_off"),
+                delta(6),
+                delta(7),
+                delta(8, disposition="waived", reason="below_minimum"),
+                delta(9, tenant_id="bolt", disposition="parked", reason="period_closed"),
+            ],
+            DELIVERIES: [
+                delivery("sending", at=HOUR, seq=4),
+                delivery("confirmed", at=HOUR, seq=5),
+                delivery("sent", at=HOUR, seq=6),
+                delivery("parked", at=NOW, reason="period_closed", seq=7),
+            ],
+        },
+        expected=[
+            {
+                "identifier": delta(seq)["identifier"],
+                "disposition": disposition,
+                "delivery": state,
+                "maybe_sent": state == "sending",
+                "changed_at": changed_at,
+                "price": f"price_{INPUT}",
+            }
+            for seq, disposition, state, changed_at in (
+                (1, "parked", "none", "2026-03-10T14:15:00Z"),
+                (3, "one_off", "unsent", "2026-03-10T14:15:00Z"),
+                (4, "one_off", "sending", "2026-03-10T14:15:00Z"),
+                (7, "billable", "parked", NOW),
+            )
+        ],
+    ),
+    Case(
+        name="the row of a one-off item is listed with what else is sealed of its bucket",
+        sql="explain_one_off.sql",
+        parameters={
+            "usage_hour": ("TIMESTAMP", HOUR),
+            "identifier": ("STRING", delta(2)["identifier"]),
+        },
+        tables={
+            DELTAS: [
+                delta(1),
+                delta(2, value=7, disposition="one_off"),
+                delta(3, meter=OUTPUT),
+                delta(4, segment_id="seg2"),
+            ]
+        },
+        expected=[
+            {"identifier": delta(1)["identifier"], "value": 100, "disposition": "billable"},
+            {"identifier": delta(2)["identifier"], "value": 7, "disposition": "one_off"},
+        ],
     ),
     Case(
         name="deliveries are appended with one time and one run",

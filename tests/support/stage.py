@@ -28,6 +28,7 @@ from tallygate.metering.report import Reporter, Run, report
 from tallygate.metering.send import SendPolicy
 from tallygate.metering.sinks import UsageSink
 from tallygate.metering.sinks.stripe import StripeSink
+from tallygate.metering.sinks.stripe_invoices import StripeInvoices
 from tallygate.metering.warehouse import Warehouse
 from tallygate.metering.window import Window, window_from
 from tallygate.records import METERS
@@ -72,6 +73,10 @@ class Stage:
         """As a run makes it."""
         return StripeSink(api_key, api_base=self.stripe.url)
 
+    def invoices(self, api_key: str = "sk_test_double") -> StripeInvoices:
+        """As a run makes it."""
+        return StripeInvoices(api_key, api_base=self.stripe.url)
+
     def reporter(self, sink: UsageSink | None = None, **changes: Any) -> Reporter:
         """The usage reporter."""
         given: dict[str, Any] = {
@@ -81,6 +86,7 @@ class Stage:
             "clock": self.clock,
             "invoice_grace": GRACE,
             "policy": self.policy,
+            "invoices": self.invoices,
         }
         return Reporter(**(given | changes))
 

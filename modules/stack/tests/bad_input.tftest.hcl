@@ -543,3 +543,23 @@ run "an_email_channel_without_an_address" {
 
   expect_failures = [var.alert_channels]
 }
+
+run "a_draft_held_for_longer_than_stripe_keeps_it" {
+  command = plan
+
+  variables {
+    invoicing = { draft_hold_hours = 73 }
+  }
+
+  expect_failures = [var.invoicing]
+}
+
+run "part_of_a_cent" {
+  command = plan
+
+  variables {
+    invoicing = { one_off_minimum_cents = 0.5 }
+  }
+
+  expect_failures = [var.invoicing]
+}

@@ -1,6 +1,6 @@
 -- One row per sealed delta with where its delivery stands. Source: meter_deltas and meter_deliveries.
--- For: sending and reconciling. delivery is unsent, sending, sent, confirmed, parked or rejected for a billable
--- row; none for the others, which are never sent.
+-- For: sending and reconciling. delivery is unsent, sending, sent, confirmed, parked or rejected for a row that is
+-- billable or on a one-off invoice; none for the others, which are never sent.
 -- usage_hour is in every key, so that a filter on it prunes both tables.
 -- maybe_sent: some attempt may have reached Stripe though no answer was noted. A row of state sending with a reason
 -- other than unknown_outcome says that Stripe has certainly not taken it.
@@ -53,7 +53,7 @@ SELECT
   d.late,
   d.correction_id,
   d.sealed_at,
-  IF(d.disposition = 'billable', COALESCE(n.state, 'unsent'), 'none') AS delivery,
+  IF(d.disposition IN ('billable', 'one_off'), COALESCE(n.state, 'unsent'), 'none') AS delivery,
   COALESCE(n.attempt, 0) AS attempt,
   n.reason AS delivery_reason,
   n.noted_at,

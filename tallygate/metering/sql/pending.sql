@@ -1,5 +1,6 @@
 -- What may be sent now: billable rows without an answer, oldest first; and the rows that seal @seal_number parked.
--- period_end is that of the segment in which the row is booked, if it lies ahead of booked_at.
+-- closes_at is that of the segment in which the row is booked, if it lies ahead of booked_at.
+-- What goes on a one-off invoice is not sent: after_close.sql lists it.
 SELECT
   p.identifier,
   p.tenant_id,
@@ -15,15 +16,15 @@ SELECT
   p.delivery_reason,
   p.maybe_sent,
   p.unknown_since,
-  s.period_end
+  s.closes_at
 FROM `${ledger}.delivery_states` AS p
 LEFT JOIN `${ledger}.current_segments` AS s
   ON s.tenant_id = p.tenant_id
-  AND p.booked_at >= s.starts_at AND p.booked_at < s.ends_at AND p.booked_at < s.period_end
+  AND p.booked_at >= s.starts_at AND p.booked_at < s.ends_at AND p.booked_at < s.closes_at
 WHERE p.usage_hour >= @unsent_since
   AND (@tenant_id = '' OR p.tenant_id = @tenant_id)
   AND (
-    p.delivery IN ('unsent', 'sending')
+    (p.disposition = 'billable' AND p.delivery IN ('unsent', 'sending'))
     OR (p.disposition = 'parked' AND p.seal_number = @seal_number)
   )
 ORDER BY p.booked_at, p.identifier

@@ -32,7 +32,7 @@ SELECT
   (
     SELECT COUNT(*)
     FROM `${ledger}.delivery_states` AS p
-    WHERE p.usage_hour >= @unsent_since AND p.delivery IN ('unsent', 'sending')
+    WHERE p.usage_hour >= @unsent_since AND p.disposition = 'billable' AND p.delivery IN ('unsent', 'sending')
       AND (@tenant_id = '' OR p.tenant_id = @tenant_id)
   ) AS unsent
 FROM due AS w

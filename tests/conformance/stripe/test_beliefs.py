@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -114,6 +115,31 @@ def test_a_session_keeps_its_metadata(client: stripe.StripeClient, product: str)
     assert found.client_reference_id == "acme"
     assert found.metadata is not None
     assert found.metadata["tallygate_tenant"] == "acme"
+
+
+def test_an_item_of_a_one_off_invoice_is_listed_with_its_metadata(
+    client: stripe.StripeClient, customer: str
+) -> None:
+    draft = client.v1.invoices.create({"customer": customer, "auto_advance": False, "currency": "usd"})
+    metadata = {"tallygate_delta": "u1:e1:acme:llm_cost_nano_usd:0:1"}
+    made = client.v1.invoice_items.create(
+        {
+            "customer": customer,
+            "invoice": str(draft.id),
+            "currency": "usd",
+            "quantity": 3_000_000_123,
+            "unit_amount_decimal": Decimal("0.00000012"),
+            "metadata": metadata,
+        }
+    )
+
+    listed = {item.id: item for item in client.v1.invoice_items.list({"customer": customer}).data}
+
+    assert (made.amount, made.quantity) == (360, 3_000_000_123)
+    kept = listed[made.id].metadata
+    assert kept is not None
+    assert kept.to_dict() == metadata
+    client.v1.invoices.delete(str(draft.id))
 
 
 def test_a_repeated_identifier_is_refused(client: stripe.StripeClient, customer: str) -> None:

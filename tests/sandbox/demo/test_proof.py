@@ -167,6 +167,11 @@ def _more(amounts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
             lambda s: replace(s, stripe=_more(s.stripe)), stages.SEND, id="a meter event is doubled"
         ),
         pytest.param(
+            lambda s: replace(s, one_off={("aurora", "llm_input_tokens"): 15}),
+            stages.SEND,
+            id="an item on a one-off invoice is of no sealed row",
+        ),
+        pytest.param(
             lambda s: replace(s, invoice=_more(s.invoice)), stages.INVOICE, id="an invoice line is too high"
         ),
     ],
@@ -179,6 +184,24 @@ def test_each_corruption_is_noticed_at_its_stage(
     assert proof.verdict == "unbalanced"
     order = list(stages.STAGES)
     assert min((finding.stage for finding in proof.findings), key=order.index) == stage
+
+
+def test_usage_on_a_one_off_invoice_or_waived_is_accounted_for(
+    sources: Sources, catalogue: Catalogue
+) -> None:
+    bucket = ("aurora", "llm_input_tokens")
+    moved = {**sources.sealed["billable"], bucket: 0}
+    late = {"one_off": {bucket: 10}, "waived": {bucket: 5}}
+    after = replace(
+        sources, sealed={**sources.sealed, "billable": moved, **late}, stripe={**sources.stripe, bucket: 0},
+        one_off={bucket: 10}, invoice={**sources.invoice, bucket: 10},
+    )  # fmt: skip
+
+    proof = prove(STEPS, IDS, after, catalogue)
+
+    assert proof.findings == []
+    row = next(row for row in proof.rows if (row.tenant_id, row.meter) == bucket)
+    assert (row.events, row.stripe, row.one_off, row.waived, row.invoice) == (15, 0, 10, 5, 10)
 
 
 def test_a_redelivered_line_changes_nothing(sources: Sources, catalogue: Catalogue) -> None:

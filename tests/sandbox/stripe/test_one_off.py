@@ -144,6 +144,18 @@ def test_an_item_that_makes_no_sense_is_refused(
     assert client.v1.invoice_items.list({"customer": shop.customer}).data == []
 
 
+def test_nothing_is_charged_to_a_customer_that_is_deleted(client: stripe.StripeClient) -> None:
+    gone = client.v1.customers.create({"name": "gone"}).id
+    client.v1.customers.delete(gone)
+    for call in (
+        lambda: client.v1.invoices.create({"customer": gone}),
+        lambda: client.v1.invoice_items.create({"customer": gone, "amount": 1, "currency": "usd"}),
+    ):
+        with pytest.raises(stripe.InvalidRequestError) as error:
+            call()
+        assert refusal(error.value) == (404, "resource_missing")
+
+
 def test_an_item_is_not_put_on_anothers_or_a_final_invoice(client: stripe.StripeClient, shop: Shop) -> None:
     other = client.v1.customers.create({"name": "other"}).id
     draft = client.v1.invoices.create({"customer": other}).id

@@ -271,6 +271,43 @@ def test_sums_that_differ_are_told_by_the_line(tool: Tool, on_stage: Stage, invo
         tool("invoice", "explain", invoice)
 
 
+@pytest.fixture
+def one_off(on_stage: Stage) -> str:
+    """The one-off invoice of a request that arrived after the last invoice; another one was in time."""
+    client = on_stage.stripe.client()
+    customer = on_stage.customer()
+    price: Any = {
+        "product": client.v1.products.create({"name": "Gateway"}).id,
+        "currency": "usd",
+        "unit_amount_decimal": "2",
+        "recurring": {"interval": "month", "usage_type": "metered", "meter": on_stage.meters[INPUT]},
+    }
+    billed_by = {**item(INPUT), "price": client.v1.prices.create(price).id}
+    ended = segment(stripe_customer=customer, items=[billed_by], valid_to="2026-03-10T14:20:00Z")
+    on_stage.insert("ledger.billing_segments", ended)
+    on_stage.insert(STDOUT, line("r1", at="2026-03-10T14:10:00Z", **MUCH, total_tokens=100))
+    on_stage.report()
+    on_stage.go_to("2026-03-10T17:00:00Z")
+    on_stage.insert(STDOUT, line("r2", at="2026-03-10T14:10:00Z", **MUCH, total_tokens=100))
+    on_stage.report(depth="daily")
+    on_stage.go_to("2026-03-11T18:00:00Z")
+    on_stage.report(depth="daily")
+    (found,) = client.v1.invoices.list({"customer": customer}).data
+    return str(found.id)
+
+
+def test_a_line_of_a_one_off_invoice_is_explained_by_its_row_and_hour(tool: Tool, one_off: str) -> None:
+    rows = json.loads(tool("invoice", "explain", one_off, "--format", "json"))
+
+    assert [(row["level"], row["what"].rpartition(" ")[2], row["value"], row["count"]) for row in rows] == [
+        ("invoice line", INPUT, 100, 1),
+        ("sealed rows", "one-off", 100, 1),
+        ("hour", "billable", 100, None),
+        ("hour", "one_off", 100, None),
+        ("requests", "hour", 200, 2),
+    ]
+
+
 def test_an_invoice_or_a_line_that_is_not_there_is_refused(tool: Tool, invoice: str) -> None:
     with pytest.raises(OperatorError, match="no metered line 9"):
         tool("invoice", "explain", invoice, "--line", "9")

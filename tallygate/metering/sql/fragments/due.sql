@@ -7,7 +7,8 @@
 -- bucket and added to another are correction rows, which sum to zero within the hour. Sealed rows are never changed.
 --   settled    sealed and final: billed, included, waived, or parked for a reason that only a person ends
 --   parked     sealed as parked for a reason that a later state of the tenant's subscription can end
---   late       the invoice of the usage's period is closed, or the hour is too old for Stripe: booked in the open segment
+--   late       the invoice of the usage's period is closed, or the hour is too old for Stripe: booked in the open segment;
+--              where none is open, @after_close says what becomes of it, or (empty) it waits as parked
 WITH metered AS (
   SELECT
     e.tenant_id,
@@ -127,8 +128,8 @@ placed AS (
     GREATEST(b.usage_hour, COALESCE(own.starts_at, b.usage_hour)) AS used_from,
     own.segment_id IS NOT NULL AND (
       (
-        own.period_end > GREATEST(b.usage_hour, own.starts_at)
-        AND @now >= TIMESTAMP_ADD(own.period_end, INTERVAL @closes_after_seconds SECOND)
+        own.closes_at > GREATEST(b.usage_hour, own.starts_at)
+        AND @now >= TIMESTAMP_ADD(own.closes_at, INTERVAL @closes_after_seconds SECOND)
       )
       OR GREATEST(b.usage_hour, own.starts_at) < @oldest_bookable
     ) AS late
@@ -172,15 +173,17 @@ judged AS (
       WHEN t.charge_basis = 'none' THEN 'included:charge_basis'
       WHEN t.charge_basis = 'cost' AND t.meter != 'llm_cost_nano_usd' THEN 'included:charge_basis'
       WHEN t.charge_basis = 'tokens' AND t.meter = 'llm_cost_nano_usd' THEN 'included:charge_basis'
-      WHEN t.target_segment IS NULL THEN 'parked:period_closed'
+      WHEN t.target_segment IS NULL AND @after_close = '' THEN 'parked:period_closed'
       WHEN target.stripe_customer IS NULL THEN 'parked:no_customer'
       WHEN COALESCE(i.own_items, 0) = 0 THEN 'parked:no_item'
       WHEN i.items > 1 THEN 'parked:two_items'
+      WHEN t.target_segment IS NULL THEN @after_close
       ELSE 'billable:'
     END AS verdict
   FROM targeted AS t
-  LEFT JOIN `${ledger}.current_segments` AS target ON target.segment_id = t.target_segment
-  LEFT JOIN items AS i ON i.segment_id = t.target_segment AND i.meter = t.meter
+  LEFT JOIN `${ledger}.current_segments` AS target
+    ON target.segment_id = COALESCE(t.target_segment, t.segment_id)
+  LEFT JOIN items AS i ON i.segment_id = COALESCE(t.target_segment, t.segment_id) AND i.meter = t.meter
 ),
 -- How much of what is parked is taken back: all of it where it need not be parked any more, else what was not used.
 unparked AS (
@@ -219,7 +222,7 @@ ranked AS (
     GREATEST(g.value, 0) AS value,
     SUM(GREATEST(g.value, 0)) OVER (
       PARTITION BY g.tenant_id, g.meter, g.segment_id, g.usage_hour, g.charge, g.can_end
-      ORDER BY IF(g.disposition = 'billable', 1, 0), g.disposition, g.reason, g.stripe_customer
+      ORDER BY IF(g.disposition IN ('billable', 'one_off'), 1, 0), g.disposition, g.reason, g.stripe_customer
       ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
     ) AS so_far
   FROM sealed AS g
@@ -250,7 +253,7 @@ hours AS (
 closed AS (
   SELECT t.tenant_id, t.meter, t.usage_hour
   FROM taken AS t
-  WHERE t.take > 0 AND t.late AND t.disposition = 'billable'
+  WHERE t.take > 0 AND t.late AND t.disposition IN ('billable', 'one_off')
   GROUP BY t.tenant_id, t.meter, t.usage_hour
 ),
 additions AS (
@@ -278,8 +281,8 @@ SELECT
   t.usage_hour,
   t.charge,
   -t.take AS value,
-  IF(c.tenant_id IS NOT NULL AND t.disposition = 'billable', 'parked', t.disposition) AS disposition,
-  IF(c.tenant_id IS NOT NULL AND t.disposition = 'billable', 'boundary_after_close', t.reason) AS reason,
+  IF(c.tenant_id IS NOT NULL AND t.disposition IN ('billable', 'one_off'), 'parked', t.disposition) AS disposition,
+  IF(c.tenant_id IS NOT NULL AND t.disposition IN ('billable', 'one_off'), 'boundary_after_close', t.reason) AS reason,
   t.stripe_customer,
   t.booked_at,
   t.late,
