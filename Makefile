@@ -87,8 +87,8 @@ soak: $(READY) ## Run the long tests, months under faults, subscriptions. ONLY=l
 	  $(if $(filter file,$(origin SEEDS)),,--seeds $(SEEDS)))
 
 .PHONY: release
-release: $(READY) ## Build what is deployed from this commit and record it. ENV=dev PUBLISH=yes IMAGE=keep
-	@$(BIN)/python -m delivery release --env '$(ENV)' $(if $(filter yes,$(PUBLISH)),--publish) $(if $(filter keep,$(IMAGE)),--keep-image)
+release: $(READY) ## Build what is deployed from this commit and record it. ENV=dev PUBLISH=yes IMAGE=keep BASE_IMAGE=python@sha256:…
+	@$(BIN)/python -m delivery release --env '$(ENV)' $(if $(filter yes,$(PUBLISH)),--publish) $(if $(filter keep,$(IMAGE)),--keep-image) $(if $(BASE_IMAGE),--base-image '$(BASE_IMAGE)')
 
 .PHONY: check
 check: $(READY) ## Check an environment's release file, catalogue and plans. ENV=dev

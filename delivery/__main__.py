@@ -37,11 +37,16 @@ def release(
     env: Env,
     publish: Annotated[bool, typer.Option(help="Upload the archive, build and push the image.")] = False,
     keep_image: Annotated[bool, typer.Option(help="Build no image: the recorded one stays.")] = False,
+    base_image: Annotated[
+        str | None, typer.Option(help="The image's base by digest; else what the Dockerfile's tag means now.")
+    ] = None,
     root: Root = REPOSITORY,
 ) -> None:
     """Build what is deployed from the commit that is checked out, and record it in the release file."""
     target = environment(env, root=root)
-    made = make_release(target, root, root / WORK, publish=publish, keep_image=keep_image)
+    made = make_release(
+        target, root, root / WORK, publish=publish, keep_image=keep_image, base_image=base_image
+    )
     print(f"commit   {made.commit.id}")
     print(f"archive  {made.archive.relative_to(root)}  sha256 {made.release.archive_sha256}")
     print(f"image    {made.release.image_digest}  ({made.image_note})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,8 @@ from delivery.sources import Commit
 
 NAME: Final = "proxy"
 DOCKERFILE: Final = "proxy/Dockerfile"
+_NAMED_BASE: Final = re.compile(r"^ARG BASE_IMAGE=(\S+)$", re.MULTILINE)
+_BY_DIGEST: Final = re.compile(r"[\w./:-]+@(sha256:[0-9a-f]{64})")
 
 
 def builder_problem() -> str | None:
@@ -27,10 +30,35 @@ def builder_problem() -> str | None:
     return None
 
 
-def build_and_push(root: Path, repository: str, commit: Commit, work: Path) -> str:
-    """Build the image of a clean checkout, push it to a registry path; its digest.
+def base_image(root: Path, given: str | None = None) -> str:
+    """The image's base by digest: the one ``given``, else what the Dockerfile's tag means now.
 
-    Layers take the commit's time, so that one builder makes the same image of the same commit.
+    Raises:
+        CannotRunError: when the tag can't be looked up.
+        DeliveryError: when ``given`` names no digest, or the registry tells none.
+    """
+    if given is not None:
+        if not _BY_DIGEST.fullmatch(given):
+            raise DeliveryError(
+                "BASE_IMAGE must be an image by digest (python@sha256: and 64 hexadecimal digits), not "
+                f"{given!r}: a tag can come to mean another image; left out, the tag in use is looked up"
+            )
+        return given
+    (name,) = _NAMED_BASE.findall((root / DOCKERFILE).read_text(encoding="utf-8"))
+    told = _buildx(
+        "inspect", name, "--format", "{{json .Manifest}}", advice=f"{name} of {DOCKERFILE} can't be looked up"
+    )
+    found = f"{name}@{json.loads(told).get('digest')}"
+    if not _BY_DIGEST.fullmatch(found):
+        raise DeliveryError(f"{name} has no digest: update docker buildx, or give BASE_IMAGE by digest")
+    return found
+
+
+def build_and_push(root: Path, repository: str, commit: Commit, base: str, work: Path) -> str:
+    """Build the image of a clean checkout on a base, push it to a registry path; its digest.
+
+    Layers take the commit's time, so that one builder makes the same image of the same commit and base. The
+    base stands in the image's labels, under the names that the Open Container Initiative gives them.
 
     Raises:
         CannotRunError: when the build or the push fails.
@@ -42,6 +70,9 @@ def build_and_push(root: Path, repository: str, commit: Commit, work: Path) -> s
         "docker", "buildx", "build", "--file", DOCKERFILE, "--platform", "linux/amd64",
         "--tag", f"{repository}/{NAME}:{commit.id[:12]}",
         "--build-arg", f"SOURCE_DATE_EPOCH={int(commit.at.timestamp())}",
+        "--build-arg", f"BASE_IMAGE={base}",
+        "--label", f"org.opencontainers.image.base.name={base.partition('@')[0]}",
+        "--label", f"org.opencontainers.image.base.digest={base.partition('@')[2]}",
         "--provenance", "false",  # a statement about the builder would make the index differ each time
         "--output", "type=image,push=true,rewrite-timestamp=true,oci-mediatypes=true",
         "--metadata-file", str(metadata), ".",

@@ -30,13 +30,19 @@ class Made:
 
 
 def make_release(
-    target: Environment, root: Path, work: Path, *, publish: bool, keep_image: bool = False
+    target: Environment,
+    root: Path,
+    work: Path,
+    *,
+    publish: bool,
+    keep_image: bool = False,
+    base_image: str | None = None,
 ) -> Made:
     """Build everything from the checked-out commit and record it in the environment's release file.
 
     ``keep_image`` publishes the archive alone, where no image can be built: the recorded image stays.
     Without ``publish`` nothing leaves this machine, and the image, whose digest only a registry gives, stays
-    as recorded.
+    as recorded. ``base_image``: by digest, to build an image again; else what the Dockerfile's tag means now.
 
     Raises:
         CannotRunError: when a tool or a right is missing.
@@ -48,6 +54,7 @@ def make_release(
             f"no image can be built here: {problem}; repair that, or publish the archive alone: IMAGE=keep"
         )
     require_clean(root)
+    base = image.base_image(root, base_image) if publish and not keep_image else None
     recorded = read_release(target.release_file)
     commit = head(root)
     archive = build_archive(root)
@@ -59,21 +66,24 @@ def make_release(
     if publish:
         storage.upload(target.functions_bucket, archive.object_name, archive.content)
         note = "kept as recorded"
-    if publish and not keep_image:
-        digest = image.build_and_push(root, target.image_repository, commit, work)
-        note = "built and pushed"
+    if base is not None:
+        digest = image.build_and_push(root, target.image_repository, commit, base, work)
+        note = f"built on {base} and pushed"
     (work / "image-name").write_text(f"{target.image_repository}/{image.NAME}\n")
-    _write_bills(root, work, commit, archive, digest)
+    _write_bills(root, work, commit, archive, digest, base)
     release = Release(digest, archive.object_name, archive.sha256)
     write_release(target.release_file, release)
     return Made(commit, release, path, note)
 
 
-def _write_bills(root: Path, work: Path, commit: Commit, archive: Archive, digest: str) -> None:
+def _write_bills(
+    root: Path, work: Path, commit: Commit, archive: Archive, digest: str, base: str | None
+) -> None:
+    """``base``: of the image, where one was built; it stands in the image's bill."""
     locks = committed_files(root, LOCK, IMAGE_LOCK)
-    for name, sha256, lock in (
-        ("functions", archive.sha256, locks[LOCK]),
-        ("proxy", digest.removeprefix("sha256:"), locks[IMAGE_LOCK]),
+    for name, sha256, lock, on in (
+        ("functions", archive.sha256, locks[LOCK], None),
+        ("proxy", digest.removeprefix("sha256:"), locks[IMAGE_LOCK], base),
     ):
-        text = bill_of_materials(f"tallygate-{name}", commit, sha256, lock.decode())
+        text = bill_of_materials(f"tallygate-{name}", commit, sha256, lock.decode(), base=on)
         (work / f"{name}.cdx.json").write_text(text)

@@ -53,8 +53,12 @@ def locked_packages(lock: str) -> Iterator[Locked]:
         yield Locked(requirement.name, versions[0], hashes)
 
 
-def bill_of_materials(name: str, commit: Commit, sha256: str | None, lock: str) -> str:
-    """CycloneDX JSON: the deployable, its hash where it is known, and every locked package.
+def bill_of_materials(
+    name: str, commit: Commit, sha256: str | None, lock: str, *, base: str | None = None
+) -> str:
+    """CycloneDX JSON: the deployable, its hash where it is known, every locked package, and the base image.
+
+    ``base``: the image by digest that it was built on.
 
     The same arguments give the same text: its time is the commit's, its serial number is made of the content.
 
@@ -80,9 +84,24 @@ def bill_of_materials(name: str, commit: Commit, sha256: str | None, lock: str) 
         )
         for package in locked_packages(lock)
     ]
+    if base is not None:
+        parts.append(_image(base))
     bom.components.update(parts)
     bom.register_dependency(bom.metadata.component, parts)
     bom.metadata.timestamp = commit.at
-    bom.serial_number = uuid.uuid5(uuid.NAMESPACE_URL, "\n".join([name, commit.id, sha256 or "", lock]))
+    bom.serial_number = uuid.uuid5(
+        uuid.NAMESPACE_URL, "\n".join([name, commit.id, sha256 or "", lock, base or ""])
+    )
     text: str = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2)
     return text + "\n"
+
+
+def _image(base: str) -> Component:
+    name, _, digest = base.partition("@")
+    return Component(
+        name=name,
+        version=digest,
+        type=ComponentType.CONTAINER,
+        bom_ref=base,
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest.removeprefix("sha256:"))],
+    )

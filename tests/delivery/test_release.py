@@ -33,9 +33,17 @@ from tests.delivery.conftest import DIGEST, Buckets, Checkout
 _START_SECONDS: Final = 60
 
 
-def release(checkout: Checkout, *, publish: bool = False, keep_image: bool = True) -> Release:
+BASE_DIGEST: Final = "sha256:" + "b" * 64
+
+
+def release(
+    checkout: Checkout, *, publish: bool = False, keep_image: bool = True, base_image: str | None = None
+) -> Release:
     target, work = environment("dev", root=checkout.root), checkout.root / "build" / "release"
-    return make_release(target, checkout.root, work, publish=publish, keep_image=keep_image).release
+    made = make_release(
+        target, checkout.root, work, publish=publish, keep_image=keep_image, base_image=base_image
+    )
+    return made.release
 
 
 def test_the_same_commit_gives_the_same_archive_whatever_the_checkout_looks_like(checkout: Checkout) -> None:
@@ -145,6 +153,50 @@ def test_the_image_is_pushed_with_a_token_and_its_digest_recorded(
     checkout: Checkout, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Docker itself is not here: a stand-in notes its arguments and reports a digest as buildx does."""
+    tools = _with_docker(checkout, monkeypatch)
+
+    made = release(checkout, publish=True, keep_image=False)
+
+    noted = (tools / "noted").read_text()
+    bill = json.loads((checkout.root / "build" / "release" / "proxy.cdx.json").read_text())
+    base = f"python:3.11-slim-bookworm@{BASE_DIGEST}"
+    assert made.image_digest == DIGEST
+    assert f"--build-arg BASE_IMAGE={base} " in noted, "what the tag means at the moment of the release"
+    assert f"--label org.opencontainers.image.base.digest={BASE_DIGEST} " in noted
+    (recorded,) = (part for part in bill["components"] if part["type"] == "container")
+    assert recorded["version"] == BASE_DIGEST
+    assert "token-of-the-pipeline" not in noted, "a token in the arguments is seen by every process"
+    assert "login --username oauth2accesstoken --password-stdin europe-docker.pkg.dev" in noted
+    assert "--build-arg SOURCE_DATE_EPOCH=1767323045" in noted  # the commit's time
+
+
+def test_an_image_is_built_again_on_the_base_it_had(
+    checkout: Checkout, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = _with_docker(checkout, monkeypatch)
+
+    release(checkout, publish=True, keep_image=False, base_image=f"python@{BASE_DIGEST}")
+
+    noted = (tools / "noted").read_text()
+    assert f"--build-arg BASE_IMAGE=python@{BASE_DIGEST} " in noted
+    assert "imagetools inspect" not in noted
+
+
+@pytest.mark.parametrize(
+    "base", ["python:3.11-slim", "python@sha256:abc", "--push@sha256:" + "a" * 64 + " x"]
+)
+def test_a_base_without_a_digest_is_refused(
+    base: str, checkout: Checkout, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with_docker(checkout, monkeypatch)
+
+    with pytest.raises(DeliveryError, match="BASE_IMAGE must be an image by digest"):
+        release(checkout, publish=True, keep_image=False, base_image=base)
+    assert buckets.objects == {}, "nothing is half published"
+
+
+def _with_docker(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a stand-in for docker, which notes its arguments there."""
     tools = checkout.root.parent / "tools"
     tools.mkdir()
     fake = tools / "docker"
@@ -153,18 +205,12 @@ def test_the_image_is_pushed_with_a_token_and_its_digest_recorded(
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     monkeypatch.setenv("NOTED", str(tools / "noted"))
     monkeypatch.setattr("delivery.image.access_token", lambda: "token-of-the-pipeline")
-
-    made = release(checkout, publish=True, keep_image=False)
-
-    noted = (tools / "noted").read_text()
-    assert made.image_digest == DIGEST
-    assert "token-of-the-pipeline" not in noted, "a token in the arguments is seen by every process"
-    assert "login --username oauth2accesstoken --password-stdin europe-docker.pkg.dev" in noted
-    assert "--build-arg SOURCE_DATE_EPOCH=1767323045" in noted  # the commit's time
+    return tools
 
 
 _DOCKER: Final = f"""#!/bin/sh
 echo "$@" >> "$NOTED"
+case "$*" in *"imagetools inspect"*) printf '{{"digest": "{BASE_DIGEST}"}}';; esac
 while [ $# -gt 0 ]; do
   if [ "$1" = --metadata-file ]; then printf '{{"containerimage.digest": "{DIGEST}"}}' > "$2"; fi
   shift
