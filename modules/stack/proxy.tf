@@ -40,6 +40,7 @@ locals {
       name    = "tallygate-proxy"
       region  = region
       scaling = var.scaling
+      hosts   = var.domains.hosts
     }
   }
   _dedicated_services = merge([
@@ -48,6 +49,7 @@ locals {
         name    = "tallygate-proxy-${tenant}"
         region  = region
         scaling = service.scaling
+        hosts   = service.hosts
       }
     }
   ]...)
@@ -55,16 +57,20 @@ locals {
 
   all_hosts = sort(setunion(var.domains.hosts, flatten([for service in values(var.dedicated_services) : tolist(service.hosts)])))
 
-  # Identity tokens beside keys: behind the platform's check they are believed, else the proxy verifies them, for
-  # the hosts that clients call.
   proxy_environment = merge(
     {
-      TALLYGATE_APP_DATABASE  = module.app_database.setting
-      TALLYGATE_IAM_AUDIENCES = join(",", [for host in local.all_hosts : "https://${host}"])
-      TALLYGATE_IAM_ENFORCED  = tostring(!local.is_public)
+      TALLYGATE_APP_DATABASE = module.app_database.setting
+      TALLYGATE_IAM_ENFORCED = tostring(!local.is_public)
     },
     var.options.vertex_ai == null ? {} : { TALLYGATE_VERTEX_LOCATION = var.options.vertex_ai.location }
   )
+
+  # Audiences of the identity tokens that a service verifies itself: its own hosts. With private exposure there are
+  # none to name: the platform has checked the token, whose audience is any address that Cloud Run gives the service.
+  proxy_audiences = {
+    for key, service in local.proxy_services : key =>
+    local.is_public ? { TALLYGATE_IAM_AUDIENCES = join(",", [for host in sort(service.hosts) : "https://${host}"]) } : {}
+  }
 }
 
 module "proxy" {
@@ -81,7 +87,7 @@ module "proxy" {
   invokers                = var.exposure.invokers
   service_account_email   = google_service_account.proxy.email
   request_timeout_seconds = var.scaling.request_timeout_seconds
-  environment             = local.proxy_environment
+  environment             = merge(local.proxy_environment, local.proxy_audiences[each.key])
   secrets                 = local.provider_keys
   network                 = local.networks[each.value.region]
 

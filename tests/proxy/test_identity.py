@@ -249,6 +249,14 @@ def test_an_unsigned_token_is_believed_only_behind_the_platforms_check(door: Doo
     assert door.ask(bearer(stripped), enforced=True) == "acme"
 
 
+def test_behind_the_platforms_check_every_audience_that_it_let_in_will_do(door: Door, google: Signer) -> None:
+    """Cloud Run gives a service two addresses and takes tokens for either; ``modules/stack`` names none."""
+    token = google.stripped(aud="https://tallygate-proxy-123456789012.europe-west1.run.app")
+
+    assert door.ask(bearer(token), enforced=True, audiences=False) == "acme"
+    assert door.ask(bearer(token), enforced=False, audiences=False) == "401 invalid_key"
+
+
 def test_beside_a_key_the_key_names_the_tenant(door: Door, google: Signer) -> None:
     assert door.ask(beside(google.stripped(), door.key), enforced=True) == "other"
     assert door.ask(beside(google.token(), door.key)) == "other"

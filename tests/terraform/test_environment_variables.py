@@ -98,6 +98,20 @@ def test_identity_tokens_are_believed_only_behind_the_platforms_check(plans: Pla
                 assert enforced == ("false" if service.values["invoker_iam_disabled"] else "true"), variant
 
 
+def test_identity_tokens_name_the_hosts_of_their_service_or_were_checked_by_the_platform(
+    plans: Plans,
+) -> None:
+    for variant in ("prod", "prod, private", "prod, everything"):
+        for name, service in services(plans, variant).items():
+            if name.startswith("tallygate-proxy"):
+                audiences = variables(service).get("TALLYGATE_IAM_AUDIENCES")
+                assert (audiences is None) == (variables(service)["TALLYGATE_IAM_ENFORCED"] == "true"), (
+                    variant
+                )
+                acme = "https://acme.llm.example.com"
+                assert variant == "prod, private" or (audiences == acme) == (name == "tallygate-proxy-acme")
+
+
 def test_the_proxy_is_told_its_concurrency(plans: Plans) -> None:
     service = services(plans, "prod")["tallygate-proxy"]
     told = variables(service)["TALLYGATE_CONCURRENCY"]

@@ -57,6 +57,40 @@ run "a_private_gateway_has_no_edge" {
   }
 }
 
+run "an_identity_token_is_for_the_hosts_of_its_own_service" {
+  command = plan
+
+  variables {
+    domains            = { hosts = ["llm.example.com", "gpt.example.com"] }
+    dedicated_services = { acme = { hosts = ["acme.example.com"] } }
+  }
+
+  assert {
+    condition     = local.proxy_audiences["shared/europe-west1"].TALLYGATE_IAM_AUDIENCES == "https://gpt.example.com,https://llm.example.com"
+    error_message = "The proxy verifies tokens for the hosts that clients call."
+  }
+
+  assert {
+    condition     = local.proxy_audiences["acme/europe-west1"].TALLYGATE_IAM_AUDIENCES == "https://acme.example.com"
+    error_message = "A token for another service is not taken."
+  }
+}
+
+run "behind_the_platforms_check_no_audience_is_named" {
+  command = plan
+
+  variables {
+    exposure           = { mode = "private", invokers = { team = "group:team@example.com" } }
+    domains            = {}
+    dedicated_services = { acme = {} }
+  }
+
+  assert {
+    condition     = length(local.proxy_audiences) == 2 && alltrue([for audiences in values(local.proxy_audiences) : length(audiences) == 0])
+    error_message = "A token is for the address that Cloud Run gave the service, which no host of ours is."
+  }
+}
+
 run "every_region_has_the_shared_service_and_every_tenant_of_its_own" {
   command = plan
 
