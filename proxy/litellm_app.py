@@ -8,9 +8,9 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.asgi import App, Message, Receive, Scope, Send
 from proxy.output import take_over_loggers
@@ -19,6 +19,9 @@ from proxy.usage import texts_of
 from proxy.vertex import Place
 from tallygate.catalogue import VERTEX_AI, Catalogue, Model
 from tallygate.records import TokenCounts
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 ENVIRONMENT: Final = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # no download at start
@@ -37,6 +40,8 @@ ENVIRONMENT: Final = {
 _ABSENT: Final = ("litellm.integrations.otel.logger", "prisma")
 """Optional modules that LiteLLM looks for at every request, in vain: what they need is not installed. Said
 once, they are not searched for again."""
+KEPT_MIDDLEWARE: Final = frozenset({"LazyFeatureMiddleware"})
+"""Of LiteLLM's own: it imports the routes of the Messages API at their first call."""
 _MOST_COUNTED: Final = 200_000
 """Characters that a tokenizer counts: about a tenth of a second."""
 _HTTP_CLIENT_KEYS: Final = "async_httpx_client"
@@ -57,7 +62,6 @@ def configuration(catalogue: Catalogue, master_key: str, vertex: Place | None = 
         "litellm_settings": settings,
         "general_settings": {
             "master_key": master_key,
-            "custom_auth": "proxy.litellm_auth.only_the_gateway",
             "disable_spend_logs": True,
             "disable_error_logs": True,
             "allow_requests_on_db_unavailable": True,
@@ -83,11 +87,13 @@ def _deployment(model: Model, vertex: Place | None) -> dict[str, Any]:
     if model.api_base is not None:
         parameters["api_base"] = model.api_base
     price = model.prices[-1]
-    parameters |= {
+    # As information, not as parameters: those LiteLLM registers anew at each request, and drops its caches.
+    information = {
+        "id": model.name,
         "input_cost_per_token": price.input * 1e-12,
         "output_cost_per_token": price.output * 1e-12,
     }
-    return {"model_name": model.name, "litellm_params": parameters, "model_info": {"id": model.name}}
+    return {"model_name": model.name, "litellm_params": parameters, "model_info": information}
 
 
 def _access(model: Model, vertex: Place | None) -> dict[str, str]:
@@ -122,9 +128,10 @@ def load(
     gc.disable()
     from litellm.proxy import proxy_server
 
-    from proxy.litellm_auth import expect
+    from proxy.litellm_auth import expect, only_the_gateway
 
     expect(master_key)
+    _serve_only_what_is_asked(proxy_server.app, only_the_gateway)
     gc.enable()
     gc.collect()
     gc.freeze()
@@ -137,6 +144,20 @@ def load(
     else:
         _run_no_callbacks()
     return _forgetting(cast("App", proxy_server.app), path)
+
+
+def _serve_only_what_is_asked(app: FastAPI, authentication: Callable[..., object]) -> None:
+    """Take out of LiteLLM's application what the gateway before it does, or does not want.
+
+    Both are FastAPI's own ways to configure an application before it starts. Each middleware costs its share
+    of every request, and of every chunk of a stream.
+    """
+    from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
+
+    app.user_middleware[:] = [
+        each for each in app.user_middleware if getattr(each.cls, "__name__", "") in KEPT_MIDDLEWARE
+    ]
+    app.dependency_overrides[user_api_key_auth] = authentication
 
 
 def _run_no_callbacks() -> None:

@@ -1,33 +1,31 @@
-"""LiteLLM's hook for authentication: only the gateway before it may call, everything else is decided there.
+"""Who may call LiteLLM: the gateway in this process alone; everything else is decided there.
 
-With the hook LiteLLM skips its own look-ups of keys, teams and budgets, of which there are none here.
+Given to LiteLLM's application in place of its own authentication, so that it skips its look-ups of keys,
+teams and budgets, of which there are none here: a tenth of its work on a request.
 """
 
 from __future__ import annotations
 
 import hmac
-from typing import Any
 
+from fastapi import HTTPException, Request
 from litellm.proxy._types import LitellmUserRoles, UserAPIKeyAuth
 
 _expected = [""]
 
 
-class StrangerError(Exception):
-    """A call that does not come from the gateway in this process."""
-
-
 def expect(master_key: str) -> None:
     """Say which key the gateway presents."""
-    _expected[0] = master_key
+    _expected[0] = f"Bearer {master_key}" if master_key else ""
 
 
-async def only_the_gateway(request: Any, api_key: str) -> UserAPIKeyAuth:
+async def only_the_gateway(request: Request) -> UserAPIKeyAuth:
     """LiteLLM's caller.
 
     Raises:
-        StrangerError: for another key than the gateway's.
+        HTTPException: 401 for another key than the gateway's.
     """
-    if not _expected[0] or not hmac.compare_digest(api_key.encode(), _expected[0].encode()):
-        raise StrangerError
+    presented = request.headers.get("authorization", "")
+    if not _expected[0] or not hmac.compare_digest(presented.encode(), _expected[0].encode()):
+        raise HTTPException(401, "only the gateway may call")
     return UserAPIKeyAuth(api_key=None, user_role=LitellmUserRoles.PROXY_ADMIN)

@@ -43,7 +43,7 @@ WHOLE: Final = json.dumps(
 ).encode()
 STREAM: Final = (
     _chunk({"role": "assistant", "content": ""}),
-    *(_chunk({"content": "word "}) for _ in range(CHUNKS)),
+    *(_chunk({"content": f"word{number} "}) for number in range(CHUNKS)),
     _chunk({}, "stop"),
     _event({**_ABOUT, "object": "chat.completion.chunk", "choices": [], "usage": _USAGE}),
     b"data: [DONE]\n\n",

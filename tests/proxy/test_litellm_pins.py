@@ -14,7 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from fastapi import HTTPException, Request
 
+from proxy.litellm_app import KEPT_MIDDLEWARE
+from proxy.paths import ENDPOINTS, Endpoint
 from sandbox.layout import REPOSITORY
 
 LOCK = REPOSITORY / "requirements" / "proxy.txt"
@@ -61,25 +64,54 @@ def test_accounting_after_a_success_goes_through_one_worker() -> None:
     assert list(parameters) == ["self", "async_coroutine"]
 
 
-def test_own_authentication_is_called_with_these_names_and_skips_the_common_checks() -> None:
-    source = _sources()
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+def test_the_gateways_authentication_stands_in_for_litellms_own_at_every_route_that_is_served(
+    endpoint: Endpoint,
+) -> None:
+    """FastAPI puts it there; a route that depended on another function would ask for LiteLLM's own keys."""
+    decorator = rf'@(?:router|app)\.post\(\s*"{re.escape(endpoint.path)}",.*?\)\n(?=@|async def)'
 
-    assert "user_custom_auth(request=request, api_key=api_key)" in source
-    assert "custom_auth_run_common_checks" in source
+    (found,) = re.findall(decorator, _sources(), re.DOTALL)
+
+    assert "Depends(user_api_key_auth)" in found, "proxy/litellm_app.py replaces what this route does not use"
 
 
-@pytest.mark.parametrize("key", ["", "sk-another", "sk-master "])
+def test_of_litellms_middleware_each_is_known_and_only_what_is_needed_is_kept() -> None:
+    """A new one is a decision: what it does is either done by the gateway or needed."""
+    left_out = {
+        # off unless configured; the gateway limits
+        "AdmissionControlMiddleware", "RequestSizeLimitMiddleware",
+        # no header of theirs passes
+        "GZipBufferedResponseMiddleware", "SecurityHeadersMiddleware", "CORSMiddleware",
+        # metrics
+        "InFlightRequestsMiddleware", "PrometheusAuthMiddleware", "BillableRequestMetricsMiddleware",
+        # Redis, and budgets of LiteLLM's own
+        "RedisRequestBatchMiddleware", "BudgetReservationReleaseMiddleware",
+        # path prefixes, and MCP, which is not served
+        "PerRequestRootPathMiddleware", "AuthContextMiddleware",
+    }  # fmt: skip
+
+    added = set(re.findall(r"app\.add_middleware\(\s*(\w+)", _sources()))
+
+    assert added == left_out | KEPT_MIDDLEWARE, "LiteLLM's middleware changed: look at what is new or gone"
+
+
+def _request(key: str) -> Request:
+    return Request({"type": "http", "headers": [(b"authorization", f"Bearer {key}".encode())]})
+
+
+@pytest.mark.parametrize("key", ["", "sk-another", "sk-master ", "sk-m\xe4ster"])
 def test_nobody_but_the_gateway_may_call_litellm(key: str) -> None:
-    from proxy.litellm_auth import StrangerError, expect, only_the_gateway
+    from proxy.litellm_auth import expect, only_the_gateway
 
     expect("sk-master")
     try:
-        assert asyncio.run(only_the_gateway(request=None, api_key="sk-master")).user_role == "proxy_admin"
-        with pytest.raises(StrangerError):
-            asyncio.run(only_the_gateway(request=None, api_key=key))
+        assert asyncio.run(only_the_gateway(_request("sk-master"))).user_role == "proxy_admin"
+        with pytest.raises(HTTPException):
+            asyncio.run(only_the_gateway(_request(key)))
         expect("")
-        with pytest.raises(StrangerError):
-            asyncio.run(only_the_gateway(request=None, api_key=""))
+        with pytest.raises(HTTPException):
+            asyncio.run(only_the_gateway(_request("")))
     finally:
         expect("")
 
@@ -89,7 +121,7 @@ def test_the_settings_that_the_gateway_gives_are_read() -> None:
     sources = _sources()
 
     for name in (
-        "disable_spend_logs", "disable_error_logs", "disable_model_info_refresh", "custom_auth",
+        "disable_spend_logs", "disable_error_logs", "disable_model_info_refresh",
         "allow_requests_on_db_unavailable", "global_disable_no_log_param", "disable_cooldowns",
         "include_cost_in_streaming_usage", "suppress_debug_info", "drop_params",
     ):  # fmt: skip

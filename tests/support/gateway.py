@@ -27,7 +27,7 @@ from tallygate.clock import SystemClock
 from tallygate.tenants import Tenant, issue_key, put_tenant
 
 PROVIDER_KEY = "sk-canary-of-the-provider-key"
-START_SECONDS = 60
+START_SECONDS = 160
 WAIT_SECONDS = 15
 COMMAND = (sys.executable, "-m", "proxy")
 CONFIGURATION = REPOSITORY / "sandbox" / "config"
