@@ -9,6 +9,7 @@ from stripe import params as sdk
 
 from sandbox.stripe.calls import Call, Operation, in_range, names, page
 from sandbox.stripe.errors import bad_parameter
+from sandbox.stripe.standing import SUBSCRIPTION
 from sandbox.stripe.store import Document, merge_metadata
 from sandbox.stripe.wire import new_id
 
@@ -153,8 +154,19 @@ def _free_lookup_key(call: Call) -> str | None:
                 "lookup_key",
                 "resource_already_exists",
             )
-        call.store.save({**price, "lookup_key": None})
+        _save_price(call, {**price, "lookup_key": None})
     return key
+
+
+def _save_price(call: Call, price: Document) -> Document:
+    """Save a price, also where subscriptions' items show it: they show it as it is, not as it was."""
+    for subscription in call.store.every(SUBSCRIPTION):
+        shown = [item for item in subscription["items"] if item["price"]["id"] == price["id"]]
+        for item in shown:
+            item["price"] = price
+        if shown:
+            call.store.save(subscription)
+    return call.store.save(price)
 
 
 def _retrieve_price(call: Call) -> Document:
@@ -169,7 +181,7 @@ def _update_price(call: Call) -> Document:
     if "lookup_key" in call.params:
         document["lookup_key"] = _free_lookup_key(call) or None
     merge_metadata(document, call.params)
-    return call.store.save(document)
+    return _save_price(call, document)
 
 
 def _list_prices(call: Call) -> Document:

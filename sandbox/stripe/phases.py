@@ -63,6 +63,64 @@ def _item(store: Store, subscription: Document, wanted: Mapping[str, Any], perio
     return make_item(store, subscription["id"], given, created=period.start, period=period)
 
 
+def as_given(item: Document) -> Document:
+    """A subscription's item as a phase names it."""
+    quantity = {} if is_metered(item) else {"quantity": item["quantity"]}
+    return {"price": item["price"]["id"], **quantity}
+
+
+def shown_phase(
+    items: list[Mapping[str, Any]] | list[Document], start: int, end: int, given: Mapping[str, Any]
+) -> Document:
+    """A phase as the API shows it; times in seconds since the epoch."""
+    return {
+        "add_invoice_items": [],
+        "billing_cycle_anchor": None,
+        "collection_method": None,
+        "currency": "usd",
+        "default_payment_method": None,
+        "description": None,
+        "discounts": [],
+        "end_date": end,
+        "items": [
+            {
+                "discounts": [], "metadata": item.get("metadata") or {}, "plan": item["price"],
+                "price": item["price"], "quantity": item.get("quantity"), "tax_rates": [],
+            }
+            for item in items
+        ],
+        "metadata": given.get("metadata") or {},
+        "proration_behavior": given.get("proration_behavior", "create_prorations"),
+        "start_date": start,
+        "trial_end": None,
+    }  # fmt: skip
+
+
+def split(store: Store, subscription: Document, seconds: int) -> None:
+    """Note in a schedule that its subscription's items were changed beside it.
+
+    The running phase ends now, and one with the changed items goes on to where it would have ended. The
+    phases after it stay as they were planned, old quantities included.
+    """
+    schedule = subscription["schedule"] and store.find(SCHEDULE, subscription["schedule"])
+    if not schedule or schedule["status"] != "active":
+        return
+    items = [as_given(item) for item in subscription["items"]]
+    start = schedule["current_phase"]["start_date"]
+    phases = []
+    for phase in schedule["phases"]:
+        if phase["start_date"] != start:
+            phases.append(phase)
+            continue
+        if seconds > start:
+            phases.append({**phase, "end_date": seconds})
+        phases.append(shown_phase(items, max(seconds, start), phase["end_date"], phase))
+        schedule["current_phase"] = {"start_date": max(seconds, start), "end_date": phase["end_date"]}
+    schedule["phases"] = phases
+    store.save(schedule)
+    announce(store, at(seconds), "subscription_schedule.updated", schedule)
+
+
 def finish(store: Store, subscription: Document, schedule: Document, seconds: int) -> None:
     """End a schedule at its end: the subscription goes on without it, or ends as well."""
     if schedule["end_behavior"] == "cancel":

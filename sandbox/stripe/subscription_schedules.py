@@ -15,9 +15,8 @@ from sandbox.stripe.announcements import announce
 from sandbox.stripe.calls import Call, Operation, in_range, names, page
 from sandbox.stripe.collection import close
 from sandbox.stripe.errors import StripeRefusalError, bad_parameter
-from sandbox.stripe.items import is_metered
 from sandbox.stripe.periods import add_months
-from sandbox.stripe.phases import SCHEDULE, release
+from sandbox.stripe.phases import SCHEDULE, as_given, release, shown_phase
 from sandbox.stripe.standing import SUBSCRIPTION, running, show
 from sandbox.stripe.store import Document, merge_metadata
 from sandbox.stripe.wire import new_id
@@ -40,8 +39,8 @@ def _create(call: Call) -> Document:
         raise bad_parameter("The subscription is attached to a schedule already.", "from_subscription", None)
     first = subscription["items"][0]
     schedule_id = new_id("sub_sched")
-    phase = _shown_phase(
-        [_as_given(item) for item in subscription["items"]],
+    phase = shown_phase(
+        [as_given(item) for item in subscription["items"]],
         first["current_period_start"],
         first["current_period_end"],
         {},
@@ -80,39 +79,8 @@ def _create(call: Call) -> Document:
     return schedule
 
 
-def _as_given(item: Document) -> Document:
-    quantity = {} if is_metered(item) else {"quantity": item["quantity"]}
-    return {"price": item["price"]["id"], **quantity}
-
-
 def _bare(item: Mapping[str, Any]) -> tuple[str, int]:
     return item["price"], item.get("quantity", 1)
-
-
-def _shown_phase(
-    items: list[Mapping[str, Any]] | list[Document], start: int, end: int, given: Mapping[str, Any]
-) -> Document:
-    return {
-        "add_invoice_items": [],
-        "billing_cycle_anchor": None,
-        "collection_method": None,
-        "currency": "usd",
-        "default_payment_method": None,
-        "description": None,
-        "discounts": [],
-        "end_date": end,
-        "items": [
-            {
-                "discounts": [], "metadata": item.get("metadata") or {}, "plan": item["price"],
-                "price": item["price"], "quantity": item.get("quantity"), "tax_rates": [],
-            }
-            for item in items
-        ],
-        "metadata": given.get("metadata") or {},
-        "proration_behavior": given.get("proration_behavior", "create_prorations"),
-        "start_date": start,
-        "trial_end": None,
-    }  # fmt: skip
 
 
 def _active(call: Call) -> Document:
@@ -158,9 +126,9 @@ def _phases(call: Call, schedule: Document, subscription: Document) -> list[Docu
                 f"{where}[start_date]", None,
             )  # fmt: skip
         end = _end(one, start, subscription, where, last=number == len(given) - 1)
-        phases.append(_shown_phase(one["items"], start, end, one))
+        phases.append(shown_phase(one["items"], start, end, one))
         start = end
-    running_items = [_as_given(item) for item in subscription["items"]]
+    running_items = [as_given(item) for item in subscription["items"]]
     if sorted(map(_bare, given[0]["items"])) != sorted(map(_bare, running_items)):
         raise bad_parameter(
             "The sandbox changes what runs at the end of a period only: the first phase has the "

@@ -31,7 +31,7 @@ from sandbox.stripe.items import (
 )
 from sandbox.stripe.payments import MISSING, outcome_of
 from sandbox.stripe.periods import next_boundary
-from sandbox.stripe.phases import take_turn, turn_of
+from sandbox.stripe.phases import split, take_turn, turn_of
 from sandbox.stripe.standing import ENDED, SUBSCRIPTION, announce_status, change_status, running, show
 from sandbox.stripe.store import Document, Store, merge_metadata
 from sandbox.stripe.timers import set_timer
@@ -316,6 +316,12 @@ def _end_trial(call: Call, subscription: Document) -> Document:
 
 
 def _leave_at_period_end(call: Call, subscription: Document, *, leaving: bool) -> None:
+    if subscription["schedule"]:
+        raise bad_parameter(
+            f"The subscription is managed by the subscription schedule `{subscription['schedule']}`, and "
+            "updating any cancelation behavior directly is not allowed. Please update the schedule instead.",
+            "cancel_at_period_end", None,
+        )  # fmt: skip
     subscription |= {
         "cancel_at_period_end": leaving,
         "canceled_at": call.seconds if leaving else None,
@@ -335,7 +341,10 @@ def _pause(given: Any) -> Document | None:
 def keep_changes(call: Call, subscription: Document) -> Document:
     """Save what was changed in memory, invoice it if asked to, and tell of it; the subscription as shown."""
     refuse_same_price(subscription["items"])
+    before = call.store.get(SUBSCRIPTION, subscription["id"])
     call.store.save(subscription)
+    if before["items"] != subscription["items"]:
+        split(call.store, subscription, call.seconds)
     if call.params.get("proration_behavior") == "always_invoice":
         lines = take_pending(call.store, subscription["customer"], subscription["id"])
         if lines:

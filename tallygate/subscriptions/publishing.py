@@ -2,33 +2,37 @@
 
 Everything is found by a name of ours (a meter by its event name, a product by its id, a price by its lookup
 key), so a second run finds what the first one made and does nothing. A price is never edited: a new one takes
-over its lookup key and the old one is closed to new subscriptions; who has it keeps it. Meters are never
-deactivated: Stripe would refuse their usage.
+over its lookup key. Who has the old one keeps it, if it is a flat fee's or a seat's; subscribers of a metered
+one are moved when their period ends. An old price is closed once nobody has it. Meters are never deactivated:
+Stripe would refuse their usage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Literal
 
 import stripe
 
+from tallygate.clock import rfc3339
 from tallygate.plans import Plans
 from tallygate.records import METERS
-from tallygate.subscriptions import portal
-from tallygate.subscriptions.account import PLAN_KEY
+from tallygate.subscriptions import moving, portal
+from tallygate.subscriptions.account import KIND_KEY, PLAN_KEY
 from tallygate.subscriptions.prices import SEAT, WantedPrice, by_lookup_key, product_id, wanted_prices
 
 _PAGE: Final = 100
 
 Change = Literal[
     "create_meter", "create_product", "create_price", "replace_price", "label_price", "create_portal",
-    "update_portal", "close_price",
+    "update_portal", "move_subscriber", "cannot_move", "close_price",
 ]  # fmt: skip
 
-FELT: Final[frozenset[Change]] = frozenset({"replace_price", "close_price", "update_portal"})
+FELT: Final[frozenset[Change]] = frozenset(
+    {"replace_price", "close_price", "update_portal", "move_subscriber"}
+)
 """Changes that reach those who have subscribed, or who are about to."""
 
 
@@ -46,7 +50,7 @@ class Action:
 
     change: Change
     name: str
-    """Event name, product id or lookup key."""
+    """Event name, product id, lookup key or subscription."""
     detail: str
 
 
@@ -82,33 +86,36 @@ class _Publisher:
                 yield Action("create_product", product_id(plan), plan)
                 self._create_product(plan)
         found = by_lookup_key(self._client, wanted)
+        current: dict[str, str] = {}
         for price in wanted:
-            yield from self._publish_price(price, found.get(price.lookup_key), ids)
-        yield from self._publish_portal(wanted)
-        yield from self._close_others(products, {price.lookup_key for price in wanted})
+            current[price.lookup_key] = yield from self._publish_price(
+                price, found.get(price.lookup_key), ids
+            )
+        yield from self._publish_portal(wanted, current)
+        listed = [price for product in products for price in self._prices_of(product)]
+        others = [price for price in listed if price.id not in current.values()]
+        yield from self._move_subscribers(others, wanted, current)
+        yield from self._close_unused(others)
 
-    def _publish_price(self, wanted: WantedPrice, found: Any, meters: Mapping[str, str]) -> Iterator[Action]:
+    def _publish_price(
+        self, wanted: WantedPrice, found: Any, meters: Mapping[str, str]
+    ) -> Generator[Action, None, str]:
+        """The id of the price that is right now."""
         if found is not None and _same(wanted, found, meters):
             if {name: _metadata(found).get(name) for name in wanted.label} != wanted.label:
                 yield Action("label_price", wanted.lookup_key, found.id)
                 if not self._dry_run:
                     self._client.v1.prices.update(found.id, {"metadata": wanted.label})
-            return
+            return str(found.id)
         detail = f"{wanted.cents} cents"
         if found is None:
             yield Action("create_price", wanted.lookup_key, detail)
         else:
             yield Action("replace_price", wanted.lookup_key, f"{detail}, instead of {found.id}")
-        if not self._dry_run:
-            self._create_price(wanted, meters)
+        return moving.TO_BE_MADE if self._dry_run else self._create_price(wanted, meters)
 
-    def _publish_portal(self, wanted: Sequence[WantedPrice]) -> Iterator[Action]:
-        seats = [price for price in wanted if price.kind == SEAT]
-        current = by_lookup_key(self._client, seats)
-        if self._dry_run:  # stands for a price that would be made
-            ids = {p.product: current[p.lookup_key].id if p.lookup_key in current else "new" for p in seats}
-        else:
-            ids = {price.product: current[price.lookup_key].id for price in seats}
+    def _publish_portal(self, wanted: Sequence[WantedPrice], current: Mapping[str, str]) -> Iterator[Action]:
+        ids = {price.product: current[price.lookup_key] for price in wanted if price.kind == SEAT}
         features = portal.wanted_features(ids)
         found = portal.find_configuration(self._client)
         detail = "seats, payment method, invoices, cancel at the period's end"
@@ -121,15 +128,41 @@ class _Publisher:
             if not self._dry_run:
                 portal.update_configuration(self._client, found, features)
 
-    def _close_others(self, products: Mapping[str, Any], keys: set[str]) -> Iterator[Action]:
-        """Active prices of our products that no lookup key of the plans names: replaced, or of no plan."""
-        for product in products:
-            params: Any = {"product": product, "active": True, "limit": _PAGE}
-            for price in self._client.v1.prices.list(params).auto_paging_iter():
-                if price.lookup_key not in keys:
-                    yield Action("close_price", price.lookup_key or price.id, price.id)
-                    if not self._dry_run:
-                        self._client.v1.prices.update(price.id, {"active": False})
+    def _prices_of(self, product: str) -> Iterator[Any]:
+        params: Any = {"product": product, "limit": _PAGE}
+        yield from self._client.v1.prices.list(params).auto_paging_iter()
+
+    def _move_subscribers(
+        self, others: Sequence[Any], wanted: Sequence[WantedPrice], current: Mapping[str, str]
+    ) -> Iterator[Action]:
+        """From metered prices that were replaced to those that replaced them, when their periods end."""
+        by_label = {(w.plan, w.kind): current[w.lookup_key] for w in wanted if w.is_metered}
+        labels = {price.id: _metadata(price) for price in others}
+        successors = {
+            price: by_label[label.get(PLAN_KEY, ""), label.get(KIND_KEY, "")]
+            for price, label in labels.items()
+            if (label.get(PLAN_KEY, ""), label.get(KIND_KEY, "")) in by_label
+        }
+        for move in moving.moves(self._client, successors):
+            if move.state == "blocked":
+                yield Action("cannot_move", move.subscription, f"{move.customer} {move.reason}")
+            elif move.state == "due":
+                yield Action("move_subscriber", move.subscription, f"{move.customer} at {rfc3339(move.at)}")
+                if not self._dry_run:
+                    moving.carry_out(self._client, move)
+
+    def _close_unused(self, others: Sequence[Any]) -> Iterator[Action]:
+        """Active prices of our products that are replaced, or of no plan, and that no subscription has."""
+        for price in others:
+            if price.active and not self._has_subscribers(price.id):
+                yield Action("close_price", price.lookup_key or price.id, price.id)
+                if not self._dry_run:
+                    self._client.v1.prices.update(price.id, {"active": False})
+
+    def _has_subscribers(self, price: str) -> bool:
+        """Whether some subscription has a price, or may have it again."""
+        found = self._client.v1.subscriptions.list({"price": price, "limit": _PAGE}).auto_paging_iter()
+        return any(one.status not in ("canceled", "incomplete_expired") for one in found)
 
     def _meters(self) -> Sequence[Any]:
         """Meters of our names: the active one of each, else one that is not."""
@@ -160,7 +193,7 @@ class _Publisher:
             params: Any = {"id": product_id(plan), "name": f"Tallygate {plan}", "metadata": {PLAN_KEY: plan}}
             self._client.v1.products.create(params)
 
-    def _create_price(self, wanted: WantedPrice, meters: Mapping[str, str]) -> None:
+    def _create_price(self, wanted: WantedPrice, meters: Mapping[str, str]) -> str:
         recurring: dict[str, Any] = {"interval": "month"}
         if wanted.is_metered:
             recurring |= {"usage_type": "metered", "meter": meters[wanted.kind]}
@@ -174,7 +207,7 @@ class _Publisher:
             "nickname": wanted.lookup_key,
             "metadata": wanted.label,
         }
-        self._client.v1.prices.create(params)
+        return self._client.v1.prices.create(params).id
 
 
 def _same(wanted: WantedPrice, found: Any, meters: Mapping[str, str]) -> bool:

@@ -14,6 +14,7 @@ import stripe
 
 from sandbox.layout import REPOSITORY
 from tallygate.subscriptions.events import THIN_EVENTS
+from tallygate.subscriptions.moving import MOVE_KEY
 from tallygate.subscriptions.portal import (
     allows,
     create_configuration,
@@ -182,6 +183,44 @@ def test_a_deleted_customer_has_no_running_subscription(
     client.v1.customers.delete(customer)
 
     assert client.v1.subscriptions.retrieve(made.id).status == "canceled"
+
+
+def test_a_schedule_plans_another_price(client: stripe.StripeClient, customer: str, product: str) -> None:
+    made = subscribe(client, customer, product)
+    (item,) = made["items"].data
+    other = price(client, product, nickname="another")
+    schedule = client.v1.subscription_schedules.create({"from_subscription": made.id})
+    (phase,) = schedule.phases
+    planned: Any = {
+        "end_behavior": "release",
+        "metadata": {MOVE_KEY: "yes"},
+        "proration_behavior": "none",
+        "phases": [
+            {
+                "items": [{"price": item.price.id, "quantity": 2}],
+                "start_date": phase.start_date,
+                "end_date": item.current_period_end,
+                "proration_behavior": "none",
+            },
+            {
+                "items": [{"price": other.id, "quantity": 2}],
+                "start_date": item.current_period_end,
+                "duration": {"interval": "month", "interval_count": 1},
+                "proration_behavior": "none",
+            },
+        ],
+    }
+
+    client.v1.subscription_schedules.update(schedule.id, planned)
+
+    found = client.v1.subscriptions.retrieve(made.id, {"expand": ["schedule"]})
+    assert isinstance(found.schedule, stripe.SubscriptionSchedule)
+    assert [len(one["items"]) for one in found.schedule.phases] == [1, 1]
+    assert found["items"].data[0].price.id == item.price.id
+    with pytest.raises(stripe.InvalidRequestError):
+        client.v1.subscriptions.update(made.id, {"cancel_at_period_end": True})
+    client.v1.subscription_schedules.release(schedule.id)
+    assert client.v1.subscriptions.update(made.id, {"cancel_at_period_end": True}).cancel_at_period_end
 
 
 def test_a_destination_tells_its_secret_once(client: stripe.StripeClient) -> None:

@@ -208,3 +208,50 @@ def test_a_schedule_is_made_from_a_subscription_only(client: stripe.StripeClient
         client.v1.subscription_schedules.create({"customer": shop.customer})
     with pytest.raises(stripe.InvalidRequestError):
         client.v1.subscription_schedules.create({"from_subscription": "sub_nothing"})
+
+
+def test_leaving_is_decided_in_the_schedule_while_it_runs(
+    client: stripe.StripeClient, shop: Shop
+) -> None:
+    made = scheduled(client, shop)
+
+    with pytest.raises(stripe.InvalidRequestError, match="managed by the subscription schedule"):
+        client.v1.subscriptions.update(shop.subscription, {"cancel_at_period_end": True})
+
+    client.v1.subscription_schedules.release(made.id)
+    left = client.v1.subscriptions.update(shop.subscription, {"cancel_at_period_end": True})
+    assert left.cancel_at_period_end
+
+
+def test_seats_that_change_beside_a_schedule_split_what_runs_and_not_what_comes(
+    client: stripe.StripeClient, shop: Shop, double: Double
+) -> None:
+    items = own_items(client, shop)
+    made = scheduled(client, shop, {"items": items})
+    double.advance(days=3)
+    seat = next(
+        item
+        for item in client.v1.subscriptions.retrieve(shop.subscription)["items"].data
+        if item.price.id == shop.seat_price
+    )
+
+    client.v1.subscription_items.update(seat.id, {"quantity": 8})
+
+    schedule = client.v1.subscription_schedules.retrieve(made.id)
+    seats = [
+        item.quantity for phase in schedule.phases for item in phase["items"] if item.price == shop.seat_price
+    ]
+    now = int(double.clock.at.timestamp())
+    assert seats == [3, 8, 3]
+    assert [phase.start_date for phase in schedule.phases] == [int(START.timestamp()), now, MONTH]
+    assert schedule.current_phase is not None
+    assert (schedule.current_phase.start_date, schedule.current_phase.end_date) == (now, MONTH)
+    double.advance(days=28)
+    assert {"price": shop.seat_price, "quantity": 3} in own_items(client, shop)
+
+
+def test_an_item_shows_its_price_as_it_is_now(client: stripe.StripeClient, shop: Shop) -> None:
+    client.v1.prices.update(shop.flat_price, {"active": False})
+
+    items = client.v1.subscriptions.retrieve(shop.subscription)["items"].data
+    assert [item.price.active for item in items if item.price.id == shop.flat_price] == [False]
