@@ -101,7 +101,8 @@ def secret_names(catalogue: Path | None) -> list[str]:
     if catalogue is not None:
         try:
             content: Any = json.loads(catalogue.read_text(encoding="utf-8"))
-            variables = {model["api_key_env"] for model in content["models"].values()}
+            models = content["models"].values()
+            variables = {model["api_key_env"] for model in models if "api_key_env" in model}
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise OperatorError(f"{catalogue} can't be read: {error}: mend TALLYGATE_CATALOGUE") from error
         names |= {variable.lower().replace("_", "-") for variable in variables}

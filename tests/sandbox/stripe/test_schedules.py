@@ -210,9 +210,7 @@ def test_a_schedule_is_made_from_a_subscription_only(client: stripe.StripeClient
         client.v1.subscription_schedules.create({"from_subscription": "sub_nothing"})
 
 
-def test_leaving_is_decided_in_the_schedule_while_it_runs(
-    client: stripe.StripeClient, shop: Shop
-) -> None:
+def test_leaving_is_decided_in_the_schedule_while_it_runs(client: stripe.StripeClient, shop: Shop) -> None:
     made = scheduled(client, shop)
 
     with pytest.raises(stripe.InvalidRequestError, match="managed by the subscription schedule"):

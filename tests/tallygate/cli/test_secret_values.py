@@ -90,6 +90,14 @@ def test_the_names_are_those_that_bootstrap_makes() -> None:
         )
 
 
+def test_a_model_that_needs_no_key_needs_no_secret(tmp_path: Path) -> None:
+    models = {"keyless": {"provider": "vertex_ai"}, "keyed": {"api_key_env": "OTHER_API_KEY"}}
+    path = tmp_path / "catalogue.json"
+    path.write_text(json.dumps({"models": models}))
+
+    assert set(secret_names(path)) - set(secret_names(None)) == {"other-api-key"}
+
+
 def test_a_catalogue_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="can't be read"):
         secret_names(tmp_path / "none.json")
