@@ -55,12 +55,26 @@ def standing_items(planned: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Ite
 
 
 def announced_items(planned: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Item]:
-    """What Google has announced a price for that may not be charged yet."""
-    items: dict[str, list[Decimal]] = {}
-    for kind, values in planned:
-        if kind in PRICES["announced"]:
-            items.setdefault(kind, []).append(_parts("announced", kind, values))
-    return [Item(kind, len(costs), _cents(sum(costs, Decimal(0)))) for kind, costs in sorted(items.items())]
+    """What Google has announced a price for: by the lower and by the higher one of those that are told."""
+    items = []
+    resources = list(planned)
+    for kind, entry in sorted(PRICES["announced"].items()):
+        parts = sum(len(values.get(entry["part"]) or []) for of, values in resources if of == kind)
+        for price in (entry["lower"], entry["higher"]):
+            items.append(Item(f"{kind}: {entry['part']} at {price}", parts, _cents(Decimal(price) * parts)))
+    return items
+
+
+def sources_table() -> str:
+    """Where each price was read, in Markdown."""
+    rows = []
+    for row in PRICES["sources"]["rows"]:
+        place = (
+            f"[{row['source'].removeprefix('https://')}]({row['source']})" if row["source"] else "not found"
+        )
+        note = f", {row['note']}" if "note" in row else ""
+        rows.append(f"| {row['what']} | {row['usd']} | {place}{note} |")
+    return "\n".join(["| what | USD | read at |", "|---|---|---|", *rows])
 
 
 def request_items(profile: Mapping[str, Any], *, public: bool) -> list[Item]:
@@ -84,6 +98,12 @@ def request_items(profile: Mapping[str, Any], *, public: bool) -> list[Item]:
 def total(items: Iterable[Item]) -> Decimal:
     """The sum of a bill."""
     return sum((item.usd for item in items), Decimal(0))
+
+
+def choices(items: Iterable[Item], unit: str) -> str:
+    """Items of which one will be on the bill, in Markdown."""
+    rows = [f"| {item.what.removeprefix('google_')} | {item.count} | {item.usd} |" for item in items]
+    return "\n".join([f"| what | how many | {unit} |", "|---|---|---|", *rows])
 
 
 def table(items: Iterable[Item], unit: str) -> str:
