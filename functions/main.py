@@ -13,7 +13,8 @@ import functions_framework
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from tallygate.appdb import open_database
+from tallygate.appdb import Database, open_database
+from tallygate.appdb.later import OpenedLater
 from tallygate.metering.after_close import AfterClosePolicy
 from tallygate.metering.rating import PriceRow, prices_from
 from tallygate.metering.report import Reporter, report
@@ -108,13 +109,13 @@ def usage_reconciler(request: flask.Request) -> Answer:
 @cache
 def _receiver() -> Receiver:
     settings = _sync_settings()
-    return wiring.receiver(settings, open_database(settings.app_database, project_id=settings.project_id))
+    return wiring.receiver(settings, _database(settings))
 
 
 @cache
 def _sync() -> Sync:
     settings = _sync_settings()
-    return wiring.sync(settings, open_database(settings.app_database, project_id=settings.project_id))
+    return wiring.sync(settings, _database(settings))
 
 
 @cache
@@ -124,7 +125,7 @@ def _reporter() -> Reporter:
     return Reporter(
         warehouse=lambda: Warehouse(client, raw=settings.dataset_raw, ledger=settings.dataset_ledger),
         sink=_sink,
-        database=open_database(settings.app_database, project_id=settings.project_id),
+        database=_database(settings),
         clock=settings.clock,
         invoice_grace=settings.invoice_grace,
         policy=SendPolicy(closes_after=max(settings.invoice_grace, settings.invoice_hold - SEAL_MARGIN)),
@@ -142,9 +143,14 @@ def _reconciler() -> Reconciler:
     return Reconciler(
         warehouse=lambda: Warehouse(client, raw=settings.dataset_raw, ledger=settings.dataset_ledger),
         stripe=_summaries if settings.cloudevents_url is None else None,
-        database=open_database(settings.app_database, project_id=settings.project_id),
+        database=_database(settings),
         clock=settings.clock,
     )
+
+
+def _database(settings: ReporterSettings | SyncSettings) -> Database:
+    """Opened by the first request that needs it: while it is down each answers for itself."""
+    return OpenedLater(lambda: open_database(settings.app_database, project_id=settings.project_id))
 
 
 def _bigquery(settings: ReporterSettings) -> bigquery.Client:
