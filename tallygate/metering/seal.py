@@ -15,6 +15,9 @@ from tallygate.metering.window import AfterClose, Window
 
 OLDEST_BOOKABLE: Final = timedelta(days=34)
 """Stripe takes timestamps of the last 35 days; the difference is for sending."""
+STRANGERS_WAIT: Final = timedelta(hours=1)
+"""So long a line of an unknown tenant waits before it is noted as one: a new tenant's billing segment is here
+within minutes of its first use."""
 _EPOCH_LETTERS: Final = string.ascii_lowercase + string.digits
 _EPOCH_LENGTH: Final = 10
 _ROUNDS: Final = 3
@@ -82,7 +85,7 @@ def window_parameters(window: Window, now: datetime, closes_after: timedelta) ->
         start=window.start, end=window.end, tenant_id=window.tenant_id, now=now, closes_after=closes_after,
         after_close=window.after_close,
     )  # fmt: skip
-    return {**window.parameters(), **due}
+    return {**window.parameters(), **due, "strangers_before": now - STRANGERS_WAIT}
 
 
 def survey(
@@ -167,6 +170,7 @@ def note_rejects(warehouse: Warehouse, window: Window, seen: Survey, now: dateti
     parameters: dict[str, Value] = {
         **window.parameters(),
         "now": now,
+        "strangers_before": now - STRANGERS_WAIT,
         "rejected_lines": seen.rejected_lines,
     }
     prefix = f"reject-{seen.ledger_epoch}-{seen.rejected_lines}"

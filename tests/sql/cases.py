@@ -211,6 +211,7 @@ DUE: Final = {
     "oldest_bookable": ("TIMESTAMP", "2026-02-04T14:30:00Z"),
     "after_close": ("STRING", ""),
 }
+STRANGERS: Final = {"strangers_before": ("TIMESTAMP", "2026-03-10T13:30:00Z")}
 RATE: Final[dict[str, tuple[str, Any]]] = {
     **WINDOW,
     "prices": (PRICES_TYPE, [price()]),
@@ -1100,7 +1101,7 @@ STATEMENTS: Final = (
     Case(
         name="an empty warehouse needs nothing",
         sql="survey.sql",
-        parameters={**WINDOW, **DUE, **LINES_END, **UNSENT, **HEAD_SINCE},
+        parameters={**WINDOW, **DUE, **LINES_END, **UNSENT, **HEAD_SINCE, **STRANGERS},
         expected=[
             {
                 "ledger_epoch": None,
@@ -1117,7 +1118,7 @@ STATEMENTS: Final = (
     Case(
         name="what there is to do is counted",
         sql="survey.sql",
-        parameters={**WINDOW, **DUE, **LINES_END, **UNSENT, **HEAD_SINCE},
+        parameters={**WINDOW, **DUE, **LINES_END, **UNSENT, **HEAD_SINCE, **STRANGERS},
         tables={
             STDOUT: [line("r1"), line("r2", total_tokens=1), line("r2", total_tokens=1)],
             SEGMENTS: [segment()],
@@ -1218,7 +1219,13 @@ STATEMENTS: Final = (
     Case(
         name="a rejected line is noted once",
         sql="reject.sql",
-        parameters={**WINDOW, **LINES_END, "now": ("TIMESTAMP", NOW), "rejected_lines": ("INT64", 0)},
+        parameters={
+            **WINDOW,
+            **LINES_END,
+            **STRANGERS,
+            "now": ("TIMESTAMP", NOW),
+            "rejected_lines": ("INT64", 0),
+        },
         tables={
             STDOUT: [line("r1"), tokens(1.5, request_id="r2"), tokens(1.5, request_id="r2")],
             SEGMENTS: [segment()],
@@ -1235,9 +1242,38 @@ STATEMENTS: Final = (
         ],
     ),
     Case(
+        name="a line of an unknown tenant is noted when it has waited for the tenant's segment",
+        sql="reject.sql",
+        parameters={
+            **WINDOW,
+            **LINES_END,
+            "now": ("TIMESTAMP", NOW),
+            "strangers_before": ("TIMESTAMP", "2026-03-10T14:05:00Z"),
+            "rejected_lines": ("INT64", 0),
+        },
+        tables={
+            STDOUT: [
+                line("r1", at="2026-03-10T14:04:59Z", tenant_id="stranger"),
+                line("r2", at="2026-03-10T14:05:00Z", tenant_id="newcomer"),
+                tokens(1.5, request_id="r3"),
+            ],
+            SEGMENTS: [segment()],
+        },
+        expected=[
+            {"request_id": "r1", "reason": "unknown_tenant"},
+            {"request_id": "r3", "reason": "fractional_count"},
+        ],
+    ),
+    Case(
         name="a line is not noted where another run noted something in between",
         sql="reject.sql",
-        parameters={**WINDOW, **LINES_END, "now": ("TIMESTAMP", NOW), "rejected_lines": ("INT64", 0)},
+        parameters={
+            **WINDOW,
+            **LINES_END,
+            **STRANGERS,
+            "now": ("TIMESTAMP", NOW),
+            "rejected_lines": ("INT64", 0),
+        },
         tables={
             STDOUT: [tokens(1.5)],
             SEGMENTS: [segment()],

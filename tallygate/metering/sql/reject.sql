@@ -1,4 +1,5 @@
--- Notes the lines that can't be usage, each once. Fenced: only where rejected_lines still holds @rejected_lines rows.
+-- Notes the lines that can't be usage, each once; those of unknown tenants only if they came before @strangers_before:
+-- a new tenant's first lines may be here before its billing segment. Fenced: only where rejected_lines still holds @rejected_lines rows.
 INSERT INTO `${ledger}.rejected_lines` (
   line_id, insert_id, request_id, tenant_id, reason, detail, line_timestamp, found_at, source
 )
@@ -18,6 +19,7 @@ LEFT JOIN `${ledger}.rejected_lines` AS r
 WHERE c.rejected_reason IS NOT NULL
   AND c.line_timestamp >= @window_start AND c.line_timestamp < @lines_end
   AND (@tenant_id = '' OR c.tenant_id = @tenant_id)
+  AND (c.rejected_reason != 'unknown_tenant' OR c.received_at < @strangers_before)
   AND r.line_id IS NULL
   AND (SELECT COUNT(*) FROM `${ledger}.rejected_lines` AS f) = @rejected_lines
 QUALIFY ROW_NUMBER() OVER (PARTITION BY c.line_id ORDER BY c.received_at) = 1

@@ -15,6 +15,7 @@ rejects AS (
   WHERE c.rejected_reason IS NOT NULL
     AND c.line_timestamp >= @window_start AND c.line_timestamp < @lines_end
     AND (@tenant_id = '' OR c.tenant_id = @tenant_id)
+    AND (c.rejected_reason != 'unknown_tenant' OR c.received_at < @strangers_before)
     AND r.line_id IS NULL
 )
 SELECT

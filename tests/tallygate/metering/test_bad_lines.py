@@ -31,7 +31,7 @@ BAD: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ),
     "unreadable_count": (STDOUT, line("bad", cost_nano_usd="many")),
     "total_mismatch": (STDOUT, line("bad", total_tokens=119)),
-    "unknown_tenant": (STDOUT, line("bad", tenant_id="stranger")),
+    "unknown_tenant": (STDOUT, line("bad", tenant_id="stranger", at="2026-03-10T13:10:00Z")),
     "missing_tenant": (STDOUT, line("bad", tenant_id=None)),
     "missing_request_id": (STDOUT, line(None)),
     "future_schema_version": (STDOUT, line("bad", schema_version=2)),
@@ -92,15 +92,17 @@ def test_a_request_whose_event_was_rejected_is_unrecorded_with_its_tenant(on_sta
     assert (row["request_id"], row["tenant_id"], row["reason"]) == ("bad", "acme", "negative_count")
 
 
-def test_a_line_of_a_tenant_learned_later_is_billed_then(on_stage: Stage) -> None:
-    """Rejected while nobody knew the tenant; its segment arrives; the line is good."""
-    on_stage.insert(STDOUT, line("early", **ONLY_INPUT))
+@pytest.mark.parametrize(("minutes", "noted"), [(30, 0), (61, 1)])
+def test_a_line_of_a_tenant_learned_later_is_billed_then(on_stage: Stage, minutes: int, noted: int) -> None:
+    """Nobody knows the tenant yet, which is told only when it lasts; its segment arrives: billed."""
+    on_stage.insert(STDOUT, line("early", at="2026-03-10T14:30:00Z", **ONLY_INPUT))
+    on_stage.advance(minutes=minutes)
     first = on_stage.report()
     customer = on_stage.customer()
     on_stage.insert("ledger.billing_segments", segment(stripe_customer=customer))
 
     second = on_stage.report()
 
-    assert (first.rejected_lines, first.sent) == (1, 0)
+    assert (first.rejected_lines, first.sent) == (noted, 0)
     assert (second.rejected_lines, second.sent) == (0, 1)
     assert on_stage.billed() == {(customer, INPUT): 100}
