@@ -26,6 +26,8 @@ from tallygate.metering.sinks.stripe import StripeSink
 from tallygate.metering.sinks.stripe_invoices import StripeInvoices
 from tallygate.metering.warehouse import Warehouse
 from tallygate.metering.window import RequestError, window_from
+from tallygate.reconciliation.books import StripeBooks, open_books
+from tallygate.reconciliation.decisions import decide, decision_from
 from tallygate.reconciliation.reconcile import DEPTHS as RECONCILE_DEPTHS
 from tallygate.reconciliation.reconcile import Reconciler, reconcile
 from tallygate.reconciliation.summaries import StripeSummaries
@@ -93,17 +95,31 @@ def stripe_sync(request: flask.Request) -> Answer:
 
 @functions_framework.http  # type: ignore[untyped-decorator]
 def usage_reconciler(request: flask.Request) -> Answer:
-    """Compare the ledger with its witnesses: POST ``{"depth"}``. GET: it is up."""
+    """Compare the ledger with its witnesses: POST ``{"depth"}``. GET: it is up.
+
+    A person's decision about a proposed repair: ``{"repair", "decision", "by", "comment"}``.
+    """
     if request.method == "GET":
         return {"function": "usage_reconciler"}, 200
     if request.method != "POST":
         return {"error": "use POST"}, 405
     body = request.get_json(silent=True) if request.get_data() else {}
+    if isinstance(body, dict) and "repair" in body:
+        return _decided(body, request.headers.get("Authorization", ""))
     depth = body.get("depth", "recent") if isinstance(body, dict) and not body.keys() - {"depth"} else None
     if depth not in RECONCILE_DEPTHS:
         return {"error": f'the body must be {{"depth": one of {", ".join(RECONCILE_DEPTHS)}}}'}, 400
     run = reconcile(_reconciler(), depth)
     return run.answer(), 500 if run.error else 200
+
+
+def _decided(body: dict[str, Any], authorization: str) -> Answer:
+    """Carry out a decision: 200 when that is done, 409 when nothing is to be done, 500 to be called again."""
+    try:
+        decision = decision_from(body, authorization)
+    except RequestError as error:
+        return {"error": str(error), "problems": error.problems}, 400
+    return decide(_reconciler(), decision)
 
 
 @cache
@@ -143,6 +159,8 @@ def _reconciler() -> Reconciler:
     return Reconciler(
         warehouse=lambda: Warehouse(client, raw=settings.dataset_raw, ledger=settings.dataset_ledger),
         stripe=_summaries if settings.cloudevents_url is None else None,
+        books=_books,
+        sink=_sink,
         database=_database(settings),
         clock=settings.clock,
     )
@@ -183,6 +201,14 @@ def _summaries() -> StripeSummaries:
     key = settings.secrets.newest(STRIPE_API_KEY)[0]
     settings.check_stripe_key(key)
     return StripeSummaries(key, api_base=settings.stripe_api_base)
+
+
+def _books() -> StripeBooks:
+    """Made for each run, as above."""
+    settings = _reporter_settings()
+    key = settings.secrets.newest(STRIPE_API_KEY)[0]
+    settings.check_stripe_key(key)
+    return open_books(key, api_base=settings.stripe_api_base)
 
 
 @cache

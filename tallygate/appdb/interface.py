@@ -14,6 +14,7 @@ T = TypeVar("T")
 
 COLLECTIONS: Final = (
     "tenants", "customers", "api_keys", "spend", "inbox", "segments", "leases", "watermarks",
+    "repairs",
 )  # fmt: skip
 
 DELETE_AT: Final = "delete_at"

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tallygate.appdb import DatabaseUnavailableError
-from tallygate.cli import inbox, invoice, keys, plans, secret_values, stripe_account, tenants, usage
+from tallygate.cli import inbox, invoice, keys, plans, repairs, secret_values, stripe_account, tenants, usage
 from tallygate.cli.errors import OperatorError
 from tallygate.cli.sandbox import sandbox_environment
 from tallygate.cli.stripe_client import KEY_VARIABLE
@@ -27,6 +27,7 @@ app.add_typer(stripe_account.app, name="stripe", help="Links for tenants, and wh
 app.add_typer(secret_values.app, name="secrets", help="Values of the gateway's secrets.")
 app.add_typer(inbox.app, name="inbox", help="Stripe's events and what became of them.")
 app.add_typer(usage.app, name="usage", help="What was used, and what is sealed of it.")
+app.add_typer(repairs.app, name="repairs", help="Differences that need a person's decision.")
 app.add_typer(invoice.app, name="invoice", help="What stands behind an invoice.")
 
 

@@ -49,6 +49,7 @@ class Function:
 
 
 REPORTER: Final = Function("usage_reporter", "TALLYGATE_REPORTER_URL")
+RECONCILER: Final = Function("usage_reconciler", "TALLYGATE_RECONCILER_URL")
 
 
 def _is_loopback(host: str) -> bool:

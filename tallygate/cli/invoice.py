@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 import stripe
@@ -18,8 +18,9 @@ from tallygate.cli.stripe_client import operators_key
 from tallygate.cli.tables import Format, written
 from tallygate.cli.warehouse import open_warehouse
 from tallygate.metering.settings import ReporterSettings, reporter_settings
-from tallygate.metering.sinks.stripe_invoices import IDENTIFIER_KEY, METER_KEY
 from tallygate.metering.warehouse import JobRunningError, Value, Warehouse
+from tallygate.reconciliation.books import MeteredLine, StripeBooks
+from tallygate.reconciliation.summaries import StripeReadError
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -29,21 +30,6 @@ _LEVELS: Final = ("line", "level", "what", "value", "count")
 _REQUESTS: Final = (
     "ended_at", "request_id", "key_id", "model", "served_model", "price_version", "estimated", "value",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A metered line of an invoice."""
-
-    number: int
-    customer: str
-    meter: str
-    quantity: int
-    start: datetime
-    end: datetime
-    """Exclusive."""
-    identifier: str | None = None
-    """Of the sealed row that an item of a one-off invoice charges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +68,7 @@ def explain(
     settings = reporter_settings()
     client, format_ = _client(settings), Format.JSON if as_json else format_
     try:
-        lines = [one for one in _lines(client, invoice) if line in (0, one.number)]
+        lines = [one for one in StripeBooks(client).metered_lines(invoice) if line in (0, one.number)]
         if not lines:
             raise OperatorError(f"invoice {invoice} has no metered line{f' {line}' if line else ''}")
         explained = [_explained(client, open_warehouse(settings), one) for one in lines]
@@ -94,6 +80,8 @@ def explain(
         rows += _credit_notes(client, invoice)
     except stripe.StripeError as error:
         raise OperatorError(f"Stripe: {error.user_message or error}") from error
+    except StripeReadError as error:
+        raise OperatorError(f"Stripe: {error}") from error
     except (GoogleAPIError, JobRunningError) as error:
         raise OperatorError(f"the warehouse can't be read: {error}") from error
     print(written(rows, _LEVELS, format_))
@@ -102,7 +90,7 @@ def explain(
         raise OperatorError(f"the sums differ in line {', '.join(unequal)}")
 
 
-def _explained(client: stripe.StripeClient, warehouse: Warehouse, line: Line) -> _Explained | _OneOff:
+def _explained(client: stripe.StripeClient, warehouse: Warehouse, line: MeteredLine) -> _Explained | _OneOff:
     if line.identifier is not None:
         return _OneOff(warehouse, line, line.identifier)
     return _Explained(client, warehouse, line)
@@ -111,7 +99,7 @@ def _explained(client: stripe.StripeClient, warehouse: Warehouse, line: Line) ->
 class _OneOff:
     """One line of a one-off invoice with what is behind it: its row, and the bucket that it is sealed in."""
 
-    def __init__(self, warehouse: Warehouse, line: Line, identifier: str) -> None:
+    def __init__(self, warehouse: Warehouse, line: MeteredLine, identifier: str) -> None:
         self.line = line
         self._warehouse = warehouse
         parameters: dict[str, Value] = {"identifier": identifier, "usage_hour": line.start}
@@ -161,7 +149,7 @@ class _OneOff:
 class _Explained:
     """One line with what is behind it."""
 
-    def __init__(self, client: stripe.StripeClient, warehouse: Warehouse, line: Line) -> None:
+    def __init__(self, client: stripe.StripeClient, warehouse: Warehouse, line: MeteredLine) -> None:
         self.line = line
         self._warehouse = warehouse
         parameters: dict[str, Value] = {
@@ -236,36 +224,7 @@ def _client(settings: ReporterSettings) -> stripe.StripeClient:
     return stripe.StripeClient(key, base_addresses={"api": base} if base else None, max_network_retries=2)
 
 
-def _lines(client: stripe.StripeClient, invoice: str) -> list[Line]:
-    """The invoice's metered lines, numbered among all its lines."""
-    found = client.v1.invoices.retrieve(invoice)
-    meters = {meter.id: meter.event_name for meter in client.v1.billing.meters.list().auto_paging_iter()}
-    prices: dict[str, str | None] = {}
-    lines = []
-    every = client.v1.invoices.line_items.list(invoice, {"limit": _PAGE}).auto_paging_iter()
-    for number, line in enumerate(every, 1):
-        metadata = line.metadata.to_dict()
-        if IDENTIFIER_KEY in metadata and isinstance(found.customer, str):
-            start, end = (datetime.fromtimestamp(at, UTC) for at in (line.period.start, line.period.end))
-            meter, identifier = metadata[METER_KEY], metadata[IDENTIFIER_KEY]
-            lines.append(Line(number, found.customer, meter, line.quantity or 0, start, end, identifier))
-            continue
-        details = line.pricing.price_details if line.pricing else None
-        if details is None:
-            continue
-        price_id = details.price if isinstance(details.price, str) else details.price.id
-        if price_id not in prices:
-            recurring = client.v1.prices.retrieve(price_id).recurring
-            prices[price_id] = recurring.meter if recurring else None
-        meter_id = prices[price_id]
-        if meter_id is None or not isinstance(found.customer, str):
-            continue
-        start, end = (datetime.fromtimestamp(at, UTC) for at in (line.period.start, line.period.end))
-        lines.append(Line(number, found.customer, meters[meter_id], line.quantity or 0, start, end))
-    return lines
-
-
-def _summary(client: stripe.StripeClient, line: Line) -> int:
+def _summary(client: stripe.StripeClient, line: MeteredLine) -> int:
     """What Stripe's summaries hold of the line's period, which is cut to whole minutes."""
     meters = client.v1.billing.meters.list({"limit": _PAGE}).auto_paging_iter()
     meter_id = next(meter.id for meter in meters if meter.event_name == line.meter)

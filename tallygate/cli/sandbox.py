@@ -35,6 +35,7 @@ def sandbox_environment(folder: Path) -> dict[str, str]:
         "TALLYGATE_CLOCK": f"file:{root / 'clock'}",
         "TALLYGATE_CATALOGUE": str(root / "catalogue.json"),
         "TALLYGATE_PLANS": str(root / "plans.json"),
+        "TALLYGATE_RECONCILER_URL": state["functions"]["usage_reconciler"],
         "TALLYGATE_REPORTER_URL": state["functions"]["usage_reporter"],
         "BIGQUERY_EMULATOR_HOST": state["bigquery_url"],
     }

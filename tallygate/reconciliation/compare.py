@@ -19,10 +19,11 @@ from tallygate.clock import parse_rfc3339, rfc3339
 from tallygate.logs import emit
 from tallygate.metering.warehouse import DeliveryRow, Value, Warehouse
 from tallygate.reconciliation.judge import Finding, HourRow, judge, ledger_value
+from tallygate.reconciliation.remedies import JOB, Workshop
+from tallygate.reconciliation.repairs import Subject
 from tallygate.reconciliation.results import Comparison, LedgerWriteError, append
 from tallygate.reconciliation.summaries import READ_HOURS, StripeReadError, StripeSummaries
 
-JOB: Final = "usage_reconciler"
 APART: Final = timedelta(hours=6) - timedelta(minutes=5)
 """Between two runs' reads of one customer's meter; the difference is for a run that starts a little early."""
 READS_A_DAY: Final = 4
@@ -64,6 +65,8 @@ class Compared:
     resent: int = 0
     cancelled: int = 0
     proposed: int = 0
+    settled: int = 0
+    """A person has decided about the difference."""
     left: int = 0
     """Not compared: read too lately, or no time."""
     errors: list[str] = field(default_factory=list)
@@ -75,6 +78,7 @@ class Comparer:
 
     warehouse: Warehouse
     stripe: StripeSummaries
+    workshop: Workshop
     database: Database
     now: Callable[[], datetime]
     run_id: str
@@ -188,8 +192,11 @@ class Comparer:
             return
         keys = [HourKey(row["stripe_customer"], row["meter"], row["booked_hour"]) for row, _ in differing]
         by_hour: dict[datetime, list[HourRow]] = defaultdict(list)
+        booked_at: dict[datetime, datetime] = {}
         for found in self.warehouse.read("booked_rows", {**bounds, "hours": keys}):
-            by_hour[found["booked_hour"]].append(_hour_row(found))
+            hour = found["booked_hour"]
+            by_hour[hour].append(_hour_row(found))
+            booked_at[hour] = max(found["booked_at"], booked_at.get(hour, hour))
         now = self.now()
         notes: list[DeliveryRow] = []
         for row, sums in differing:
@@ -197,6 +204,9 @@ class Comparer:
             same = list(seen.get(rfc3339(row["booked_hour"]), ())) == sums and ledger_value(rows) == sums[1]
             finding = judge(rows, sums[0], seen_before=same, now=now, held_since=now - HELD_AFTER)
             finding = self._cancelled(finding, row["meter"])
+            finding = self._proposed(
+                finding, row, sums, booked_at.get(row["booked_hour"], row["booked_hour"])
+            )
             notes += finding.notes
             pair.results.append(_result(row, sums[0], finding))
             setattr(done, finding.action, getattr(done, finding.action) + 1)
@@ -208,6 +218,29 @@ class Comparer:
         if finding.cancel is None or self.stripe.cancel(meter, finding.cancel):
             return finding
         return Finding("proposed", detail=f"Stripe does not cancel {finding.cancel}")
+
+    def _proposed(
+        self, finding: Finding, row: Mapping[str, Any], sums: Sequence[int], booked_at: datetime
+    ) -> Finding:
+        """Keep a proposal, unless a person has decided about this difference."""
+        if finding.action != "proposed":
+            return finding
+        subject = Subject(
+            kind="summary",
+            tenant_id=row["tenant_id"],
+            stripe_customer=row["stripe_customer"],
+            meter=row["meter"],
+            window_start=row["booked_hour"],
+            window_end=row["booked_hour"] + _HOUR,
+            ledger_value=sums[1],
+            witness_value=sums[0],
+        )
+        repair = self.workshop.proposed(subject, booked_at)
+        if repair is None:
+            return Finding("settled", detail="the invoice is final, and its line is what the ledger says")
+        if not repair.undone:
+            return Finding("settled", detail=f"{repair.repair_id} is {repair.state}")
+        return Finding("proposed", detail=f"{finding.detail}; {repair.repair_id}: {repair.remedy}")
 
     def _note(self, notes: Sequence[DeliveryRow]) -> None:
         if not notes:
@@ -267,8 +300,8 @@ def _result(row: Mapping[str, Any], counted: int, finding: Finding) -> Compariso
 
 
 def _tell(row: Mapping[str, Any], counted: int, finding: Finding, run_id: str) -> None:
-    """A difference is told once it is certain, a proposal beside it."""
-    if finding.action == "waiting":
+    """A difference is told once it is certain, a proposal beside it; what was decided about is not."""
+    if finding.action in ("waiting", "settled"):
         return
     facts = {
         "job": JOB,

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from tallygate.metering.warehouse import DeliveryRow
 
-Action = Literal["confirmed", "waiting", "found", "resent", "cancelled", "proposed"]
+Action = Literal["confirmed", "waiting", "found", "resent", "cancelled", "proposed", "settled"]
 
 CANCELLABLE: Final = timedelta(hours=23)
 """Stripe cancels events that it received within 24 hours; the difference is for the call."""
@@ -99,7 +99,7 @@ def _held(held: Sequence[HourRow], gap: int, now: datetime) -> Finding:
         if sum(row.value for row in chosen) == gap
     ]
     if not fitting:
-        return _proposal(gap, "no set of the rows of unknown outcome makes the difference")
+        return Finding("proposed", detail="no set of the rows of unknown outcome makes the difference")
     if len(fitting) > 1 and any(
         row.unknown_since is None or row.unknown_since > now - _FORGOTTEN for row in held
     ):
@@ -116,7 +116,7 @@ def _missing(rows: Sequence[HourRow], missing: int) -> Finding:
     """A row that Stripe accepted and does not count: sent again, if it is plain which."""
     candidates = [row for row in rows if row.delivery == "sent" and row.value == missing]
     if len(candidates) != 1:
-        return _proposal(-missing, "no single row makes the difference")
+        return Finding("proposed", detail="no single row makes the difference")
     (row,) = candidates
     return Finding("resent", (row.note("sending", "not_found"),), detail=row.identifier)
 
@@ -143,14 +143,4 @@ def _excess(rows: Sequence[HourRow], excess: int, now: datetime) -> Finding:
     ]
     if len(doubled) == 1:
         return Finding("cancelled", cancel=doubled[0].identifier, detail=doubled[0].identifier)
-    return _proposal(excess, "no single row of the last day makes the difference")
-
-
-def _proposal(gap: int, why: str) -> Finding:
-    """What a person may do: nothing here is done without an approval."""
-    what = (
-        f"a meter event of {-gap} in an open period whose total stays at least 0, else a credit note"
-        if gap > 0
-        else f"a meter event of {-gap} in the open period"
-    )
-    return Finding("proposed", detail=f"{why}; proposed: {what}")
+    return Finding("proposed", detail="no single row of the last day makes the difference")

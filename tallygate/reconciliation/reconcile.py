@@ -15,9 +15,13 @@ from tallygate.appdb import Database, DatabaseUnavailableError
 from tallygate.clock import Clock
 from tallygate.leases import Lease
 from tallygate.logs import emit
+from tallygate.metering.sinks import UsageSink
 from tallygate.metering.warehouse import JobRunningError, Warehouse
-from tallygate.reconciliation.compare import JOB, Compared, Comparer
+from tallygate.reconciliation.books import StripeBooks
+from tallygate.reconciliation.compare import Compared, Comparer
+from tallygate.reconciliation.invoices import InvoicesCompared, compare_invoices
 from tallygate.reconciliation.losses import Losses, find_losses
+from tallygate.reconciliation.remedies import JOB, Workshop
 from tallygate.reconciliation.results import LedgerWriteError
 from tallygate.reconciliation.spending import Spending, compare_spending
 from tallygate.reconciliation.summaries import StripeReadError, StripeSummaries
@@ -27,6 +31,8 @@ from tallygate.secrets import SecretMissingError
 LEASE_DURATION: Final = timedelta(minutes=10)
 DEPTHS: Final = {"recent": None, "hourly": timedelta(hours=48), "daily": timedelta(days=35)}
 """How far back a run compares with Stripe's summaries; ``recent`` looks for losses alone."""
+INVOICES_AT: Final = "daily"
+"""The depth at which final invoices are compared."""
 NEWEST: Final = timedelta(hours=2)
 """Hours younger than that are not compared: their usage may still come."""
 _TRY_AGAIN: Final = (
@@ -47,9 +53,26 @@ class Reconciler:
     warehouse: Callable[[], Warehouse]
     stripe: Callable[[], StripeSummaries] | None
     """Called when Stripe is to be read: reads the key then. None: usage goes elsewhere."""
+    books: Callable[[], StripeBooks]
+    """As ``stripe``."""
+    sink: Callable[[], UsageSink]
+    """Takes the meter events of approved repairs."""
     database: Database
     clock: Clock
     budget_seconds: float = 200.0
+
+    def workshop(self, warehouse: Warehouse, run_id: str) -> Workshop:
+        """What plans and carries out a run's repairs; only where there is a ``stripe``."""
+        assert self.stripe is not None
+        return Workshop(
+            warehouse=warehouse,
+            stripe=self.stripe(),
+            books=self.books(),
+            sink=self.sink(),
+            database=self.database,
+            now=self.clock.now,
+            run_id=run_id,
+        )
 
 
 @dataclass(slots=True)
@@ -61,6 +84,7 @@ class Run:
     losses: Losses = field(default_factory=Losses)
     spending: Spending = field(default_factory=Spending)
     compared: Compared = field(default_factory=Compared)
+    invoices: InvoicesCompared = field(default_factory=InvoicesCompared)
     skipped: bool = False
     error: str | None = None
 
@@ -68,7 +92,7 @@ class Run:
         """The function's answer."""
         counts = asdict(self.compared)
         errors = counts.pop("errors")
-        answer = {"run_id": self.run_id, **asdict(self.losses), **counts}
+        answer = {"run_id": self.run_id, **asdict(self.losses), **counts, **asdict(self.invoices)}
         answer["spend_hours"], answer["spend_missing"] = self.spending.hours, self.spending.missing
         if self.skipped:
             answer["skipped"] = True
@@ -115,9 +139,11 @@ def _work(reconciler: Reconciler, warehouse: Warehouse, depth: str, run: Run) ->
     back = DEPTHS[depth]
     if back is None or reconciler.stripe is None:
         return
+    workshop = reconciler.workshop(warehouse, run.run_id)
     comparer = Comparer(
         warehouse=warehouse,
-        stripe=reconciler.stripe(),
+        stripe=workshop.stripe,
+        workshop=workshop,
         database=reconciler.database,
         now=reconciler.clock.now,
         run_id=run.run_id,
@@ -125,6 +151,8 @@ def _work(reconciler: Reconciler, warehouse: Warehouse, depth: str, run: Run) ->
     )
     hour = _hour(now)
     run.compared = comparer.run(hour - back, hour - NEWEST + timedelta(hours=1))
+    if depth == INVOICES_AT:
+        run.invoices = compare_invoices(workshop, now)
 
 
 def _tenants(database: Database) -> Iterator[str]:

@@ -67,6 +67,20 @@ class StripeSummaries:
             datetime.fromtimestamp(row.start_time, UTC): _whole(row.aggregated_value) for row in found.data
         }
 
+    def total(self, meter_id: str, customer: str, start: datetime, end: datetime) -> int:
+        """What Stripe has summed from ``start`` to ``end``, cut to whole minutes; one read.
+
+        Raises:
+            StripeReadError: when Stripe does not answer, or with a sum that is no whole number.
+        """
+        first, last = (int(at.timestamp()) // 60 * 60 for at in (start, end))
+        params: Any = {"customer": customer, "start_time": first, "end_time": last}
+        try:
+            found = self._client.v1.billing.meters.event_summaries.list(meter_id, params)
+        except stripe.StripeError as error:
+            raise StripeReadError(f"summaries of {customer}: {_what(error)}") from error
+        return sum(_whole(row.aggregated_value) for row in found.data)
+
     def cancel(self, meter: str, identifier: str) -> bool:
         """Cancel a meter event that Stripe received within 24 hours; False when it does not.
 

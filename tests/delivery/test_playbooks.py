@@ -208,6 +208,7 @@ def desk(site: Checkout, sandbox: Connections, request: pytest.FixtureRequest) -
         "GATEWAY": state["proxy_url"],
         "KEY": tenant["api_key"],
         "TENANT": "t-" + re.sub(r"[^a-z]+", "-", request.node.callspec.params["name"])[:18],
+        "TALLYGATE_RECONCILER_URL": state["functions"]["usage_reconciler"],
         "TALLYGATE_REPORTER_URL": state["functions"]["usage_reporter"],
         "BIGQUERY_EMULATOR_HOST": state["bigquery_url"],
         "SYNC": state["functions"].get("stripe_sync", ""),

@@ -142,9 +142,14 @@ class Function:
         self._made.append(made)
         read: Any = made.stripe
         summaries: Any = None if read is None else lambda: _Counted(read(), "summaries", self.life)
+        books: Any = lambda: _Counted(made.books(), "books", self.life)  # noqa: E731 - as the field wants it
         database: Any = _Counted(made.database, "database", self.life)
         return replace(
-            made, warehouse=lambda: self._warehouse(made.warehouse()), stripe=summaries, database=database
+            made,
+            warehouse=lambda: self._warehouse(made.warehouse()),
+            stripe=summaries,
+            books=books,
+            database=database,
         )
 
     def _warehouse(self, made: Warehouse) -> Warehouse:

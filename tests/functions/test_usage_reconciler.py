@@ -65,3 +65,18 @@ def test_only_post_works(on_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> No
 
     assert reconciler.get("/").json == {"function": "usage_reconciler"}
     assert reconciler.put("/").status_code == 405
+
+
+def test_a_decision_is_taken_and_one_that_can_t_be_is_refused(
+    on_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconciler: FlaskClient = function("usage_reconciler", environment(on_stage), monkeypatch)
+    body = {"repair": "summary:x", "decision": "approve", "by": "finance"}
+
+    bad = reconciler.post("/", json=body | {"decision": "maybe"})
+    unknown = reconciler.post("/", json=body)
+
+    assert bad.status_code == 400
+    assert unknown.status_code == 409
+    assert unknown.json is not None
+    assert "there is no repair" in unknown.json["error"]

@@ -1610,6 +1610,74 @@ RECONCILING: Final = (
         ],
     ),
     Case(
+        name="the period of a customer at a moment",
+        sql="period_at.sql",
+        parameters={"stripe_customer": ("STRING", "cus_1"), "moment": ("TIMESTAMP", HOUR)},
+        tables={
+            SEGMENTS: [
+                segment("a", valid_to="2026-03-10T13:00:00Z", period_end="2026-03-10T13:00:00Z"),
+                segment("b", valid_from="2026-03-10T13:00:00Z", period_start="2026-03-10T13:00:00Z"),
+                segment("c", tenant_id="other", stripe_customer="cus_2"),
+            ]
+        },
+        expected=[
+            {"tenant_id": "acme", "period_start": "2026-03-10T13:00:00Z", "period_end": PERIOD_END},
+        ],
+    ),
+    Case(
+        name="what an invoice line's period holds is summed, and what is under way counted",
+        sql="invoice_lines.sql",
+        parameters={
+            "window_start": ("TIMESTAMP", PERIOD_START),
+            "window_end": ("TIMESTAMP", PERIOD_END),
+            "lines": (
+                "ARRAY<STRUCT<invoice STRING, line INT64, stripe_customer STRING, meter STRING, "
+                "period_start TIMESTAMP, period_end TIMESTAMP, identifier STRING>>",
+                [
+                    {
+                        "invoice": invoice,
+                        "line": 2,
+                        "stripe_customer": customer,
+                        "meter": INPUT,
+                        "period_start": PERIOD_START,
+                        "period_end": PERIOD_END,
+                        "identifier": identifier,
+                    }
+                    for invoice, customer, identifier in (
+                        ("in_1", "cus_1", ""),
+                        ("in_2", "cus_2", ""),
+                        ("in_3", "cus_1", delta(8)["identifier"]),
+                    )
+                ],
+            ),
+        },
+        tables={
+            DELTAS: [
+                delta(1, value=60),
+                delta(2, value=40, usage_hour="2026-02-20T00:00:00Z"),
+                delta(3, value=7),
+                delta(4, value=9, booked_at=PERIOD_END),
+                delta(5, value=11, meter=OUTPUT),
+                delta(6, value=13, disposition="parked"),
+                delta(7, value=17),
+                delta(8, value=19, disposition="one_off"),
+            ],
+            DELIVERIES: [
+                delivery("sent", at="2026-03-10T14:20:00Z", seq=1),
+                delivery("sent", at="2026-03-10T14:20:00Z", seq=8),
+                delivery("confirmed", at="2026-03-10T14:20:00Z", seq=2)
+                | {"usage_hour": "2026-02-20T00:00:00Z"},
+                delivery("sending", at="2026-03-10T14:20:00Z", seq=3),
+                delivery("sent", at="2026-03-10T14:20:00Z", seq=4),
+            ],
+        },
+        expected=[
+            {"invoice": "in_1", "line": 2, "tenant_id": "acme", "ledger_value": 100, "under_way": 2},
+            {"invoice": "in_2", "line": 2, "tenant_id": None, "ledger_value": 0, "under_way": 0},
+            {"invoice": "in_3", "line": 2, "tenant_id": "acme", "ledger_value": 19, "under_way": 0},
+        ],
+    ),
+    Case(
         name="only what was sent before the comparison began is confirmed",
         sql="confirm.sql",
         parameters={**BOOKED, **HOURS, **AS_OF, "now": ("TIMESTAMP", NOW), "run_id": ("STRING", "run2")},

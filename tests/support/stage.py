@@ -31,6 +31,9 @@ from tallygate.metering.sinks.stripe import StripeSink
 from tallygate.metering.sinks.stripe_invoices import StripeInvoices
 from tallygate.metering.warehouse import Warehouse
 from tallygate.metering.window import Window, window_from
+from tallygate.reconciliation.books import open_books
+from tallygate.reconciliation.reconcile import Reconciler
+from tallygate.reconciliation.summaries import StripeSummaries
 from tallygate.records import METERS
 from tests.sandbox.stripe.double import Double, Host, make_meter
 from tests.support.host import Host as ServerHost
@@ -89,6 +92,17 @@ class Stage:
             "invoices": self.invoices,
         }
         return Reporter(**(given | changes))
+
+    def reconciler(self) -> Reconciler:
+        """The usage reconciler."""
+        return Reconciler(
+            warehouse=self.warehouse,
+            stripe=lambda: StripeSummaries("sk_test_double", api_base=self.stripe.url),
+            books=lambda: open_books("sk_test_double", api_base=self.stripe.url),
+            sink=self.sink,
+            database=self.database,
+            clock=self.clock,
+        )
 
     def report(self, sink: UsageSink | None = None, **body: Any) -> Run:
         """One run of the reporter, as its request body asks for."""

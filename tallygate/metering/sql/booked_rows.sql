@@ -5,6 +5,7 @@ SELECT
   p.stripe_customer,
   p.meter,
   TIMESTAMP_TRUNC(p.booked_at, HOUR) AS booked_hour,
+  p.booked_at,
   p.value,
   p.delivery,
   p.delivery_reason,

@@ -28,7 +28,7 @@ def layout(tmp_path: Path) -> Layout:
         "dataset_ledger": "ledger",
         "stripe_url": "http://127.0.0.1:1",
         "bigquery_url": "http://127.0.0.1:2",
-        "functions": {"usage_reporter": "http://127.0.0.1:3"},
+        "functions": {"usage_reporter": "http://127.0.0.1:3", "usage_reconciler": "http://127.0.0.1:6"},
     }
     write_state(layout.state, state)
     layout.clock.write_text("0")

@@ -7,30 +7,27 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from typer.testing import CliRunner
 
 from sandbox.layout import REPOSITORY
-from tallygate.cli.__main__ import app
 from tallygate.cli.errors import OperatorError
-from tallygate.clock import write_offset
 from tallygate.spend import document, document_id
 from tests.functions.deployed import environment, function
 from tests.sandbox.stripe.double import Host
 from tests.sql.cases import COST, INPUT, UNPRICED, delta, item, line, segment
 from tests.support.host import Host as ServerHost
+from tests.support.invoiced import MUCH, invoice_of_a_month
 from tests.support.stage import Stage, stage
 from tests.support.stage_fixtures import bigquery_host, stripe_host
+from tests.support.tool import Tool
 
 __all__ = ["bigquery_host", "stripe_host"]
 
 STDOUT: Final = "usage_raw.run_googleapis_com_stdout"
 HOURS: Final = ["--from", "2026-03-10T14:00:00Z", "--to", "2026-03-10T15:00:00Z"]
-MUCH: Final = {"output_tokens": 0, "cost_nano_usd": "0"}
 
 
 @pytest.fixture
@@ -42,22 +39,6 @@ def on_stage(tmp_path: Path, bigquery_host: ServerHost, stripe_host: Host) -> It
 @pytest.fixture
 def tool(on_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Tool:
     return Tool(on_stage, monkeypatch)
-
-
-class Tool:
-    """The command, in the environment of a stage."""
-
-    def __init__(self, here: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._stage = here
-        for name, value in environment(here).items():
-            monkeypatch.setenv(name, value)
-
-    def __call__(self, *arguments: str) -> str:
-        """What it prints; raises what it stops with."""
-        write_offset(self._stage.folder / "clock", self._stage.now - datetime.now(UTC))
-        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return result.stdout
 
 
 def test_a_dry_replay_prints_the_difference_and_changes_nothing(tool: Tool, on_stage: Stage) -> None:
@@ -213,35 +194,7 @@ def test_an_unknown_tenant_or_month_is_refused(tool: Tool) -> None:
 @pytest.fixture
 def invoice(on_stage: Stage) -> str:
     """An invoice of a month in which tenant acme made two requests, one of them late."""
-    client = on_stage.stripe.client()
-    customer = on_stage.customer()
-    price: Any = {
-        "product": client.v1.products.create({"name": "Gateway"}).id,
-        "currency": "usd",
-        "unit_amount_decimal": "0.01",
-        "recurring": {"interval": "month", "usage_type": "metered", "meter": on_stage.meters[INPUT]},
-    }
-    items: Any = [{"price": client.v1.prices.create(price).id}]
-    client.v1.subscriptions.create({"customer": customer, "items": items})
-    begin, end = "2026-03-10T14:30:00Z", "2026-04-10T14:30:00Z"
-    on_stage.insert(
-        "ledger.billing_segments",
-        segment(
-            stripe_customer=customer,
-            items=[item(INPUT)],
-            valid_from=begin,
-            period_start=begin,
-            period_end=end,
-        ),
-    )
-    on_stage.go_to("2026-03-10T14:50:00Z")
-    on_stage.insert(STDOUT, line("r1", at="2026-03-10T14:40:00Z", **MUCH, total_tokens=100))
-    on_stage.report()
-    on_stage.insert(STDOUT, line("r2", at="2026-03-10T14:45:00Z", **MUCH, total_tokens=100))
-    on_stage.report()
-    on_stage.go_to("2026-04-10T17:00:00Z")
-    found = client.v1.invoices.list({"customer": customer}).data
-    return next(one.id for one in found if one.billing_reason == "subscription_cycle" and one.id)
+    return invoice_of_a_month(on_stage)
 
 
 def test_an_invoice_line_is_explained_down_to_its_requests(tool: Tool, invoice: str) -> None:

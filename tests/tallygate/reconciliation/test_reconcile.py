@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from tallygate.reconciliation.reconcile import Reconciler, Run, reconcile
-from tallygate.reconciliation.summaries import StripeSummaries
+from tallygate.reconciliation import repairs
+from tallygate.reconciliation.reconcile import Run, reconcile
 from tallygate.spend import document, document_id
 from tests.sandbox.stripe.double import use
 from tests.sql.cases import INPUT, ONLY_INPUT, admit, line, segment
@@ -31,13 +31,7 @@ def customer(on_stage: Stage) -> str:
 
 def run_reconciler(stage: Stage, depth: str = "hourly") -> Run:
     """One run."""
-    reconciler = Reconciler(
-        warehouse=stage.warehouse,
-        stripe=lambda: StripeSummaries("sk_test_double", api_base=stage.stripe.url),
-        database=stage.database,
-        clock=stage.clock,
-    )
-    return reconcile(reconciler, depth)
+    return reconcile(stage.reconciler(), depth)
 
 
 def state(stage: Stage) -> tuple[str, str | None]:
@@ -163,6 +157,9 @@ def test_an_excess_that_no_row_explains_is_proposed_and_told(
     (proposal,) = told(capsys, "repair_proposed")
     assert (proposal["tenant_id"], proposal["meter"]) == ("acme", INPUT)
     assert (proposal["ledger_value"], proposal["witness_value"]) == (100, 107)
+    (kept,) = repairs.every(on_stage.database)
+    assert (kept.state, kept.difference, kept.remedy) == ("pending", 7, "meter_event")
+    assert kept.repair_id in proposal["detail"]
     assert on_stage.billed() == {(customer, INPUT): 107}, "nothing is done without an approval"
 
 
