@@ -263,6 +263,7 @@ def test_a_doubled_meter_event_is_noticed(driven: Driven) -> None:
     assert stages.SEND in found
 
 
+@pytest.mark.timeout(600)
 def test_the_demo_lives_through_a_subscription_and_trouble_and_balances(tmp_path: Path) -> None:
     """The demo itself: Checkout, seats, an unpaid renewal, paying, leaving; a kill, an outage, a replay."""
     done = subprocess.run(
@@ -280,6 +281,7 @@ def test_the_demo_lives_through_a_subscription_and_trouble_and_balances(tmp_path
     assert sum(row["unrecorded"] for row in report["rows"]) > 0, "the killed instance lost nothing"
 
 
+@pytest.mark.timeout(600)
 def test_a_demo_that_does_not_balance_exits_with_1_and_names_the_stage(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "root")
     sandbox = subprocess.Popen(
