@@ -106,4 +106,4 @@ def _public_url(values: Mapping[str, Any]) -> str | None:
     hosts = values.get("domains", {}).get("hosts", [])
     if values.get("exposure", {}).get("mode") != "public" or not hosts:
         return None
-    return f"https://{min(hosts)}"
+    return f"https://{hosts[0]}"

@@ -2,7 +2,7 @@
 
 locals {
   _sites = merge(
-    { shared = { hosts = var.domains.hosts, service = "tallygate-proxy" } },
+    { shared = { hosts = toset(var.domains.hosts), service = "tallygate-proxy" } },
     { for tenant, service in var.dedicated_services : tenant => { hosts = service.hosts, service = "tallygate-proxy-${tenant}" } }
   )
   sites = {

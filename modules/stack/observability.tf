@@ -8,7 +8,7 @@ module "observability" {
   labels      = local.labels
   location    = local.log_location
   log_bucket  = "tallygate"
-  host        = local.is_public ? sort(var.domains.hosts)[0] : null
+  host        = local.is_public ? var.domains.hosts[0] : null
   models      = keys(local.catalogue.models)
   jobs        = jsondecode(file("${path.module}/../scheduler/jobs.json"))
 

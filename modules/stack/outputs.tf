@@ -20,5 +20,5 @@ output "proxy_uris" {
 
 output "webhook_url" {
   description = "URL to register at Stripe."
-  value       = local.is_public ? "https://${sort(var.domains.hosts)[0]}${module.load_balancer[0].webhook_path}" : module.stripe_webhook.uri
+  value       = local.is_public ? "https://${var.domains.hosts[0]}${module.load_balancer[0].webhook_path}" : module.stripe_webhook.uri
 }

@@ -40,7 +40,7 @@ locals {
       name    = "tallygate-proxy"
       region  = region
       scaling = var.scaling
-      hosts   = var.domains.hosts
+      hosts   = toset(var.domains.hosts)
     }
   }
   _dedicated_services = merge([

@@ -127,9 +127,9 @@ variable "deletion_protection" {
 }
 
 variable "domains" {
-  description = "Hosts that clients call, and optionally the DNS name of a zone to make for them, with its final dot."
+  description = "Hosts that clients call, the main one first (it is watched, and takes Stripe's webhook), and optionally the DNS name of a zone to make for them, with its final dot."
   type = object({
-    hosts    = optional(set(string), [])
+    hosts    = optional(list(string), [])
     dns_zone = optional(string)
   })
   default  = {}
@@ -138,6 +138,11 @@ variable "domains" {
   validation {
     condition     = var.exposure.mode != "public" || length(var.domains.hosts) > 0
     error_message = "Public exposure needs a domain: write domains = { hosts = [\"llm.example.com\"] }, or choose private exposure."
+  }
+
+  validation {
+    condition     = length(distinct(var.domains.hosts)) == length(var.domains.hosts)
+    error_message = "domains.hosts names a host twice: leave one out."
   }
 
   validation {

@@ -175,8 +175,8 @@ def test_a_public_environment_is_found_by_its_host(tmp_path: Path) -> None:
     found = cloud_site(described(tmp_path, _PUBLIC), {"TALLYGATE_SMOKE_KEY": "sk-x"})
 
     assert isinstance(found, CloudSite)
-    assert found.place.proxy_url == "https://b.example.com"
-    assert found.place.webhook_url == f"https://b.example.com{WEBHOOK_PATH}"
+    assert found.place.proxy_url == "https://llm.dev.example.com"
+    assert found.place.webhook_url == f"https://llm.dev.example.com{WEBHOOK_PATH}"
     assert found.place.ledger == "example-dev.ledger"
     assert found.place.models["text-embedding-3-small"] == "embedding"
 

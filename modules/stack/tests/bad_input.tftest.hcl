@@ -322,6 +322,16 @@ run "public_exposure_without_a_domain" {
   expect_failures = [var.domains]
 }
 
+run "a_domain_twice" {
+  command = plan
+
+  variables {
+    domains = { hosts = ["llm.example.com", "llm.example.com"] }
+  }
+
+  expect_failures = [var.domains]
+}
+
 run "a_domain_with_private_exposure" {
   command = plan
 

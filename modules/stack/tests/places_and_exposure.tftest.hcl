@@ -24,6 +24,19 @@ variables {
   plans             = file("../../terraform/dev/plans.json")
 }
 
+run "another_host_leaves_the_main_one_where_it_is" {
+  command = plan
+
+  variables {
+    domains = { hosts = ["llm.example.com", "api.example.com"] }
+  }
+
+  assert {
+    condition     = output.webhook_url == "https://llm.example.com/webhooks/stripe" && length(output.dns_records) == 2
+    error_message = "The first host of the list is watched and takes the webhook, whatever the others are called."
+  }
+}
+
 run "a_public_gateway_is_reached_through_the_load_balancer_alone" {
   command = plan
 
