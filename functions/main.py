@@ -17,8 +17,7 @@ from tallygate.appdb import Database, open_database
 from tallygate.appdb.later import OpenedLater
 from tallygate.metering.after_close import AfterClosePolicy
 from tallygate.metering.rating import PriceRow, prices_from
-from tallygate.metering.report import Reporter, report
-from tallygate.metering.send import SendPolicy
+from tallygate.metering.report import Reporter, report, send_policy
 from tallygate.metering.settings import ReporterSettings, reporter_settings
 from tallygate.metering.sinks import UsageSink
 from tallygate.metering.sinks.cloudevents import CloudEventsSink
@@ -34,7 +33,6 @@ from tallygate.reconciliation.summaries import StripeSummaries
 from tallygate.schemas import ConfigurationError
 from tallygate.secrets import CLOUDEVENTS_TOKEN, STRIPE_API_KEY
 from tallygate.subscriptions import wiring
-from tallygate.subscriptions.period_end import SEAL_MARGIN
 from tallygate.subscriptions.settings import SyncSettings, sync_settings
 from tallygate.subscriptions.sync import DEPTHS, Sync, synchronise
 from tallygate.subscriptions.webhook import LARGEST_BODY, Receiver
@@ -144,7 +142,7 @@ def _reporter() -> Reporter:
         database=_database(settings),
         clock=settings.clock,
         invoice_grace=settings.invoice_grace,
-        policy=SendPolicy(closes_after=max(settings.invoice_grace, settings.invoice_hold - SEAL_MARGIN)),
+        policy=send_policy(settings.invoice_grace, settings.invoice_hold),
         invoices=_invoices if settings.cloudevents_url is None else None,
         after_close=AfterClosePolicy(
             minimum_cents=settings.one_off_minimum_cents, decided_after=settings.one_off_after

@@ -27,6 +27,20 @@ resource "google_bigquery_dataset_iam_member" "ledger_reader" {
   member     = each.value
 }
 
+# At a period's end the sync seals and sends what remains, by the reporter's own code.
+resource "google_bigquery_table_iam_member" "seal_writer" {
+  for_each = {
+    for pair in setproduct(keys(var.segment_writers), ["ledger_epochs", "meter_deliveries", "meter_deltas", "rejected_lines"]) :
+    "${pair[0]}/${pair[1]}" => { member = var.segment_writers[pair[0]], table = pair[1] }
+  }
+
+  project    = var.project_id
+  dataset_id = google_bigquery_dataset.ledger.dataset_id
+  table_id   = google_bigquery_table.ledger[each.value.table].table_id
+  role       = "roles/bigquery.dataEditor"
+  member     = each.value.member
+}
+
 resource "google_bigquery_table_iam_member" "segment_writer" {
   for_each = var.segment_writers
 

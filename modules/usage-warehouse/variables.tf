@@ -107,7 +107,7 @@ variable "raw_retention_days" {
 }
 
 variable "segment_writers" {
-  description = "IAM members that append to the table of billing segments and read the ledger, by function, for example stripe_sync."
+  description = "IAM members that append billing segments and, at a period's end, seal and send; they read the rest of the ledger. By function, for example stripe_sync."
   type        = map(string)
   default     = {}
   nullable    = false

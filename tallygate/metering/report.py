@@ -66,6 +66,11 @@ class Reporter:
     after_close: AfterClosePolicy = field(default_factory=AfterClosePolicy)
 
 
+def send_policy(invoice_grace: timedelta, invoice_hold: timedelta) -> SendPolicy:
+    """The defaults, for drafts that are held: they take usage until shortly before the hold ends."""
+    return SendPolicy(closes_after=max(invoice_grace, invoice_hold - SEAL_MARGIN))
+
+
 @dataclass(slots=True)
 class Run:
     """One run and what it has done so far."""

@@ -1,9 +1,9 @@
 """Holds the draft of a period's invoice until the usage of the period is on it.
 
-Stripe finalizes a draft an hour after it was made. A draft of a tenant with metered items is held for longer,
-and let go when nothing of the period is unsealed or unsent and Stripe's summaries equal the ledger. The usage
-reporter seals and sends by its own schedule meanwhile; this only looks. What is not equal when the hold ends
-is told, and the invoice goes out as it is.
+Stripe finalizes a draft an hour after it was made. A draft of a tenant with metered items is held for longer.
+What remains of its usage is sealed and sent at once; the reporter goes on by its own schedule for what comes
+later. The draft is let go when nothing of the period is unsealed or unsent and Stripe's summaries equal the
+ledger. What is not equal when the hold ends is told, and the invoice goes out as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from tallygate.appdb import Database
-from tallygate.clock import Clock
+from tallygate.clock import Clock, parse_rfc3339
 from tallygate.logs import emit
 from tallygate.subscriptions import inbox
 from tallygate.subscriptions.account import NotThereError
@@ -26,6 +26,10 @@ from tallygate.subscriptions.segments import newest, segments_of
 SEAL_MARGIN: Final = timedelta(minutes=10)
 """So long before Stripe's own hour is over, the reporter stops sealing for the period."""
 LOOK_AGAIN: Final = timedelta(minutes=5)
+HELD: Final = "held"
+"""Reason of a row whose draft is held, and whose remaining usage is to be sent."""
+SENT: Final = "sent"
+"""Reason of a row whose remaining usage has been sent: it waits for the look."""
 _SOON: Final = timedelta(minutes=1)
 _MINUTE: Final = timedelta(minutes=1)
 
@@ -73,6 +77,14 @@ class PeriodLedger(Protocol):
         ...
 
 
+class Remaining(Protocol):
+    """Seals and sends what remains."""
+
+    def sent_since(self, moment: datetime) -> bool:
+        """Whether what was used by ``moment`` has been sealed and sent by now; False: not yet."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class InvoiceDesk:
     """Carries out the rows of ``invoice.created``."""
@@ -88,6 +100,8 @@ class InvoiceDesk:
     """How long it is held at most."""
     usage_is_here: bool = True
     """False: usage is billed elsewhere, and no draft waits for it."""
+    remaining: Remaining | None = None
+    """None: what remains is left to the reporter's schedule."""
 
     def __call__(self, row: InboxRow) -> None:
         """Hold, look, or let go; then settle or postpone the row."""
@@ -107,11 +121,21 @@ class InvoiceDesk:
         now, last = self.clock.now(), invoice.created + self.hold
         if invoice.finalizes_at != last and now < last and not self._released(row):
             self.stripe.finalize_at(invoice.invoice_id, last)
+        if self.ledger is None:
+            inbox.postpone(self.database, row, now, HELD)  # due for the sync at once
+            return
         look_at = invoice.created + self.grace - SEAL_MARGIN
-        if now < look_at or self.ledger is None:
-            inbox.postpone(self.database, row, max(look_at, now + _SOON), "held")
+        sent = self._remaining_sent(row)
+        if now < look_at:
+            until = look_at if sent else min(look_at, now + _SOON)
+            inbox.postpone(self.database, row, until, SENT if sent else HELD)
             return
         self._look(row, invoice, tenant_id, meters, last)
+
+    def _remaining_sent(self, row: InboxRow) -> bool:
+        if row.reason == SENT or self.remaining is None:
+            return True
+        return self.remaining.sent_since(parse_rfc3339(row.stored_at))
 
     def _look(
         self, row: InboxRow, invoice: Invoice, tenant_id: str, meters: Sequence[str], last: datetime
@@ -129,7 +153,7 @@ class InvoiceDesk:
             )  # fmt: skip
             self._done(row)
         else:
-            inbox.postpone(self.database, row, now + LOOK_AGAIN, "held")
+            inbox.postpone(self.database, row, now + LOOK_AGAIN, SENT)
 
     def _differences(self, invoice: Invoice, tenant_id: str, meters: Sequence[str]) -> dict[str, str]:
         """What keeps the draft, by meter."""

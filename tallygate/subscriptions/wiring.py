@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
 
@@ -16,7 +16,10 @@ from google.cloud import bigquery
 
 from tallygate.appdb import Database
 from tallygate.clock import Clock
+from tallygate.metering.report import Reporter, Run, report, send_policy
+from tallygate.metering.sinks.stripe import StripeSink
 from tallygate.metering.warehouse import Warehouse
+from tallygate.metering.window import window_from
 from tallygate.secrets import STRIPE_API_KEY
 from tallygate.stripe_key import check_mode
 from tallygate.subscriptions import inbox
@@ -28,6 +31,7 @@ from tallygate.subscriptions.meter_reports import MeterReportDesk
 from tallygate.subscriptions.mirror import mirror
 from tallygate.subscriptions.period_end import InvoiceDesk
 from tallygate.subscriptions.permits import PER_SECOND, Permits
+from tallygate.subscriptions.remaining import RemainingUsage
 from tallygate.subscriptions.settings import SyncSettings
 from tallygate.subscriptions.signature import SigningSecrets
 from tallygate.subscriptions.sync import Sync
@@ -43,6 +47,8 @@ _BLOCK: Final = PER_SECOND // 4
 """Permits that a sync takes at a time: four writes a second at most."""
 _KEPT_SECONDS: Final = 300.0
 """How long the webhook uses Stripe's key before it reads it again: it may have been rotated."""
+_SEND_SECONDS: Final = 40.0
+"""For sending what remains at a period's end: within the sync's lease; the reporter sends the rest."""
 _LONGEST_SLEEP_SECONDS: Final = 5.0
 _STALE: Final = timedelta(seconds=1)
 """A permit that was not used in its second is void: used later it would come on top of others."""
@@ -71,13 +77,15 @@ def receiver(
 
 def sync(settings: SyncSettings, database: Database, permit: Callable[[], None] | None = None) -> Sync:
     """What stripe_sync calls; ``permit`` as for :func:`receiver`."""
-    ledger = Ledger(_Cached(lambda: _warehouse(settings)).get, settings.clock)
+    warehouse = _Cached(lambda: _warehouse(settings))
+    ledger = Ledger(warehouse.get, settings.clock)
     permit = permit or _InTurn(Permits(database, settings.clock), settings.clock)
 
     def open_stripe() -> tuple[StripeAccount, Handler]:
         """Made for each run, so that a rotated key is used from then on."""
         account = StripeAccount(_client(settings, SYNC_TIMEOUT_SECONDS), permit)
-        return account, _handler(settings, database, account, ledger)
+        remaining = RemainingUsage(lambda: _report(settings, database, warehouse), settings.clock)
+        return account, _handler(settings, database, account, ledger, remaining)
 
     return Sync(
         database=database,
@@ -92,10 +100,30 @@ def _webhook_handler(settings: SyncSettings, database: Database, permit: Callabl
     return _handler(settings, database, account, None)
 
 
+def _report(settings: SyncSettings, database: Database, warehouse: _Cached[Warehouse]) -> Run:
+    """A run of the reporter for what was used last: shorter than the sync's lease."""
+    opened = warehouse.get()
+    reporter = Reporter(
+        warehouse=lambda: Warehouse(opened.client, raw=opened.raw, ledger=opened.ledger),
+        sink=lambda: StripeSink(_api_key(settings), api_base=settings.stripe_api_base),
+        database=database,
+        clock=settings.clock,
+        invoice_grace=settings.invoice_grace,
+        policy=replace(
+            send_policy(settings.invoice_grace, settings.invoice_hold), budget_seconds=_SEND_SECONDS
+        ),
+    )
+    return report(reporter, window_from({"depth": "hourly"}, settings.clock.now()))
+
+
 def _handler(
-    settings: SyncSettings, database: Database, account: StripeAccount, ledger: Ledger | None
+    settings: SyncSettings,
+    database: Database,
+    account: StripeAccount,
+    ledger: Ledger | None,
+    remaining: RemainingUsage | None = None,
 ) -> Handler:
-    """``ledger``: None in the webhook, which must not touch the warehouse."""
+    """``ledger`` and ``remaining``: None in the webhook, which must not touch the warehouse."""
     follower = Follower(database, account, settings.plans, settings.clock, settings.grace)
     invoices = InvoiceDesk(
         database,
@@ -105,17 +133,22 @@ def _handler(
         settings.invoice_grace,
         settings.invoice_hold,
         usage_is_here=settings.cloudevents_url is None,
+        remaining=remaining,
     )
     reports = MeterReportDesk(database, settings.clock, account)
     return Handler(database, settings.clock, account, follower, invoices, reports)
 
 
-def _client(settings: SyncSettings, timeout: tuple[float, float]) -> stripe.StripeClient:
+def _api_key(settings: SyncSettings) -> str:
     key = settings.secrets.newest(STRIPE_API_KEY)[0]
     check_mode(key, livemode=settings.livemode)
+    return key
+
+
+def _client(settings: SyncSettings, timeout: tuple[float, float]) -> stripe.StripeClient:
     base = settings.stripe_api_base
     return stripe.StripeClient(
-        key,
+        _api_key(settings),
         base_addresses={"api": base, "meter_events": base} if base else None,
         max_network_retries=0,  # the inbox tries again, later each time
         http_client=stripe.RequestsClient(timeout=timeout),

@@ -149,7 +149,7 @@ run "nothing_of_the_gateway_is_kept_twice" {
   }
 }
 
-run "segments_are_all_that_the_sync_writes" {
+run "the_sync_writes_segments_and_what_sealing_writes" {
   command = plan
 
   variables {
@@ -158,7 +158,12 @@ run "segments_are_all_that_the_sync_writes" {
 
   assert {
     condition     = [for grant in google_bigquery_table_iam_member.segment_writer : grant.table_id] == ["billing_segments"]
-    error_message = "stripe_sync may append to the table of billing segments only."
+    error_message = "stripe_sync may append billing segments."
+  }
+
+  assert {
+    condition     = sort([for grant in google_bigquery_table_iam_member.seal_writer : grant.table_id]) == ["ledger_epochs", "meter_deliveries", "meter_deltas", "rejected_lines"]
+    error_message = "stripe_sync may write what a seal, its sending and rejected lines need, and nothing else."
   }
 
   assert {

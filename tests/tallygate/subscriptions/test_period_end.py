@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tallygate.leases import Lease
+from tallygate.records import COST_METER
 from tests.support.stage import Stage
 from tests.tallygate.subscriptions.shop import Shop, open_shop
 
@@ -38,9 +40,9 @@ def metered_amount(shop: Shop, customer: str) -> int:
 
 
 def work(shop: Shop, minutes: int) -> None:
-    """The schedule of so many minutes: the sync every five, the reporter too."""
-    for _ in range(minutes // 5):
-        shop.advance(minutes=5)
+    """So many minutes, with a run of the reporter and of the sync in every fifteen: fewer than by schedule."""
+    for _ in range(minutes // 15):
+        shop.advance(minutes=15)
         shop.stage.report()
         shop.sync()
 
@@ -55,6 +57,60 @@ def test_usage_of_the_last_minutes_is_on_the_invoice(shop: Shop) -> None:
     assert draft(shop, customer) is None
     assert metered_amount(shop, customer) == 360
     assert shop.waiting() == []
+
+
+def to_new_period(shop: Shop) -> None:
+    """Past the end of the period, a little: the drafts are announced, and the sync has looked at none."""
+    to_period_end(shop, timedelta(0))
+    shop.stage.stripe.post("/_sandbox/tick")
+
+
+def test_what_remains_is_sent_when_the_draft_is_announced(shop: Shop) -> None:
+    """By the sync, without waiting for the reporter's turn."""
+    customer = shop.subscribe(plan="scale")
+    to_period_end(shop, timedelta(minutes=2))
+    shop.use(COST)
+    to_new_period(shop)
+    before = shop.stage.billed()
+
+    shop.sync()
+
+    assert before == {}
+    assert shop.stage.billed() == {(customer, COST_METER): COST}
+
+
+def test_one_run_of_the_reporter_serves_all_drafts(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    for tenant in ("acme", "bolt", "corvus"):
+        shop.subscribe(tenant, plan="scale")
+    to_period_end(shop, timedelta(minutes=2))
+    for tenant in ("acme", "bolt", "corvus"):
+        shop.use(COST, tenant)
+    to_new_period(shop)
+    capsys.readouterr()
+
+    shop.sync()
+    shop.sync()
+
+    assert sum(shop.stage.billed().values()) == 3 * COST
+    assert capsys.readouterr().out.count('"job": "usage_reporter"') == 1
+
+
+def test_a_draft_waits_a_minute_for_a_reporter_that_runs_by_itself(shop: Shop) -> None:
+    shop.subscribe(plan="scale")
+    to_period_end(shop, timedelta(minutes=2))
+    shop.use(COST)
+    to_new_period(shop)
+    lease = Lease(shop.stage.database, shop.stage.clock, "usage_reporter", "another", timedelta(minutes=10))
+    lease.acquire()
+
+    shop.sync()
+    while_it_ran = shop.stage.billed()
+    lease.release()
+    shop.advance(seconds=61)
+    shop.sync()
+
+    assert while_it_ran == {}
+    assert sum(shop.stage.billed().values()) == COST
 
 
 def test_a_draft_is_held_while_usage_can_not_be_sent_and_let_go_when_it_is(shop: Shop) -> None:
@@ -84,7 +140,9 @@ def test_an_invoice_goes_out_after_the_hold_and_somebody_is_told(
     shop.use(COST)
     shop.stage.stripe.arm("error_500", rate=1.0, seed=1, match={"path": "/v2/billing/meter_events"})
 
-    work(shop, 370)
+    work(shop, 15)
+    shop.advance(minutes=341)
+    work(shop, 15)
 
     assert draft(shop, customer) is None
     assert '"event": "invoice_unbalanced"' in capsys.readouterr().out
