@@ -115,7 +115,12 @@ class InvoiceDesk:
             return
         tenant_id = tenant_of(self.database, invoice.customer)
         meters = [] if tenant_id is None else self._meters(tenant_id, invoice)
-        if tenant_id is None or not meters or not invoice.is_draft or invoice.subscription is None:
+        if tenant_id is None or not meters or invoice.subscription is None:
+            self._done(row)
+            return
+        if not invoice.is_draft:
+            if self.ledger is not None and row.reason in (HELD, SENT):  # it went out before it was let go
+                self._tell(invoice, tenant_id, self._differences(invoice, tenant_id, meters))
             self._done(row)
             return
         now, last = self.clock.now(), invoice.created + self.hold
@@ -147,13 +152,17 @@ class InvoiceDesk:
             emit("invoice_released", tenant_id=tenant_id, invoice=invoice.invoice_id)
             self._done(row)
         elif now >= last - LOOK_AGAIN:
+            self._tell(invoice, tenant_id, differences)
+            self._done(row)
+        else:
+            inbox.postpone(self.database, row, now + LOOK_AGAIN, SENT)
+
+    def _tell(self, invoice: Invoice, tenant_id: str, differences: Mapping[str, str]) -> None:
+        if differences:
             emit(
                 "invoice_unbalanced", "ERROR", tenant_id=tenant_id, invoice=invoice.invoice_id,
                 differences=differences,
             )  # fmt: skip
-            self._done(row)
-        else:
-            inbox.postpone(self.database, row, now + LOOK_AGAIN, SENT)
 
     def _differences(self, invoice: Invoice, tenant_id: str, meters: Sequence[str]) -> dict[str, str]:
         """What keeps the draft, by meter."""
