@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
-import stripe
 import typer
 
 from tallygate.cli.errors import OperatorError
@@ -15,9 +14,9 @@ from tallygate.cli.settings import database, operator_settings
 from tallygate.cli.stripe_client import stripe_client, told_by_stripe
 from tallygate.cli.tables import written_one
 from tallygate.secrets import STRIPE_WEBHOOK_SECRET
+from tallygate.subscriptions.changing import ChangeError, cancel, running_subscriptions, set_seats
 from tallygate.subscriptions.checkout import checkout_link
 from tallygate.subscriptions.connecting import ConnectError, connect_webhook
-from tallygate.subscriptions.facts import LIVE
 from tallygate.subscriptions.portal import portal_link
 from tallygate.subscriptions.prices import NotPublishedError, current_prices
 from tallygate.subscriptions.settings import sync_settings
@@ -55,11 +54,12 @@ def make_checkout_link(
         raise OperatorError(f"there is no plan {plan or tenant.plan!r}: plans.json has {plans}")
     client = stripe_client(settings)
     with told_by_stripe():
-        running = _running(client, tenant.stripe_customer)
+        running = running_subscriptions(client, tenant.stripe_customer) if tenant.stripe_customer else []
         if running:
+            ids = ", ".join(one.id for one in running)
             raise OperatorError(
-                f"tenant {tenant_id} has {', '.join(running)} already: a second subscription would stop its "
-                "meters; change or cancel that one first (tallygate stripe portal-link)"
+                f"tenant {tenant_id} has {ids} already: a second subscription would stop its "
+                "meters; cancel that one first (tallygate stripe cancel)"
             )
         try:
             made = checkout_link(
@@ -81,9 +81,7 @@ def make_portal_link(
     """Make a link to the customer portal: seats, payment method, invoices, cancel at the period's end."""
     settings = sync_settings()
     _check_url("--return-url", return_url)
-    customer = _tenant(tenant_id).stripe_customer
-    if customer is None:
-        raise OperatorError(f"tenant {tenant_id} has no Stripe customer yet: tallygate stripe checkout-link")
+    customer = _customer(tenant_id)
     client = stripe_client(settings)
     with told_by_stripe():
         try:
@@ -91,6 +89,51 @@ def make_portal_link(
         except NotPublishedError as error:
             raise OperatorError(str(error)) from error
     print(written_one({"tenant_id": tenant_id, "customer": customer, "url": url}, url, as_json=as_json))
+
+
+@app.command("seats")
+def change_seats(
+    tenant_id: TenantId,
+    seats: Annotated[int, typer.Argument(min=1, help="How many there shall be.")],
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give a tenant's subscription so many seats, at once; Stripe prorates."""
+    settings = sync_settings()
+    customer = _customer(tenant_id)
+    client = stripe_client(settings)
+    confirm(f"Give {tenant_id} {seats} seats, which are charged from now on?", yes=yes)
+    with told_by_stripe():
+        try:
+            changed = set_seats(client, customer, seats)
+        except ChangeError as error:
+            raise OperatorError(f"tenant {tenant_id}: {error}") from error
+    shown = {"tenant_id": tenant_id, "subscription": changed, "seats": seats}
+    print(written_one(shown, f"{changed} has {seats} seats", as_json=as_json))
+
+
+@app.command("cancel")
+def cancel_subscriptions(
+    tenant_id: TenantId,
+    now: Annotated[bool, typer.Option("--now", help="At once, with a last invoice.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """End a tenant's subscriptions when their periods end. Final usage is on the final invoice either way.
+
+    What was paid ahead for the period is not given back.
+    """
+    settings = sync_settings()
+    customer = _customer(tenant_id)
+    client = stripe_client(settings)
+    when = "now" if now else "when the period ends"
+    confirm(f"End the subscriptions of {tenant_id} {when}?", yes=yes)
+    with told_by_stripe():
+        ended = cancel(client, customer, at_once=now)
+    if not ended:
+        raise OperatorError(f"tenant {tenant_id} has no running subscription")
+    shown = {"tenant_id": tenant_id, "subscriptions": ended, "at_once": now}
+    print(written_one(shown, f"{', '.join(ended)} ends {when}", as_json=as_json))
 
 
 @app.command("connect-webhook")
@@ -134,13 +177,11 @@ def _tenant(tenant_id: str) -> Tenant:
     return tenant
 
 
-def _running(client: stripe.StripeClient, customer: str | None) -> list[str]:
-    """The customer's subscriptions that take usage."""
+def _customer(tenant_id: str) -> str:
+    customer = _tenant(tenant_id).stripe_customer
     if customer is None:
-        return []
-    params: Any = {"customer": customer, "status": "all", "limit": 100}
-    found = client.v1.subscriptions.list(params).auto_paging_iter()
-    return [one.id for one in found if one.status in LIVE]
+        raise OperatorError(f"tenant {tenant_id} has no Stripe customer yet: tallygate stripe checkout-link")
+    return customer
 
 
 def _check_url(option: str, url: str, *, secure: bool = False) -> None:

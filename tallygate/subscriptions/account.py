@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import stripe
 
+from tallygate.subscriptions import moving
 from tallygate.subscriptions.events import (
     THIN_EVENTS,
     StripeEvent,
@@ -73,7 +74,7 @@ class StripeAccount:
             "customer": customer_id,
             "status": "all",
             "limit": _PAGE,
-            "expand": ["data.customer"],
+            "expand": ["data.customer", "data.schedule"],
         }
         try:
             found = self._asked(lambda: list(self._client.v1.subscriptions.list(params).auto_paging_iter()))
@@ -81,6 +82,17 @@ class StripeAccount:
             return Customer(customer_id=customer_id, deleted=True, subscriptions=())
         deleted = any(getattr(one.customer, "deleted", False) for one in found)
         return self._customer(customer_id, found, deleted=deleted)
+
+    def settle_move(self, subscription_id: str) -> None:
+        """End a planned move that is over, or let it give the seats that there are now; twice does no harm.
+
+        Raises:
+            AccountError: when Stripe does not answer.
+        """
+        params: Any = {"expand": ["schedule"]}
+        found = self._asked(lambda: self._client.v1.subscriptions.retrieve(subscription_id, params))
+        if moving.is_to_settle(found):
+            self._asked(lambda: moving.settle(self._client, found))
 
     def customers(self) -> Iterator[Customer]:
         """All customers that have or had a subscription.
@@ -263,6 +275,7 @@ class StripeAccount:
             cancel_at=None if found.cancel_at is None else _moment(found.cancel_at),
             unpaid_since=unpaid_since,
             items=tuple(self._item(item) for item in found["items"].auto_paging_iter()),
+            move_to_settle=moving.is_to_settle(found),
         )
 
     def _item(self, item: Any) -> Item:

@@ -47,6 +47,8 @@ class Subscription:
     unpaid_since: datetime | None
     """When the oldest invoice that is open was finalized."""
     items: tuple[Item, ...]
+    move_to_settle: bool = False
+    """Whether a move of ours to another price is over, or would set back seats that have changed since."""
 
     @property
     def live(self) -> bool:

@@ -38,6 +38,14 @@ class Reads(Protocol):
         """
         ...
 
+    def settle_move(self, subscription_id: str) -> None:
+        """End a planned move that is over, or let it give the seats that there are now.
+
+        Raises:
+            AccountError: when Stripe does not answer.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:
@@ -87,13 +95,17 @@ class Follower:
     settle_after: timedelta = SETTLE_AFTER
 
     def follow(self, customer: str) -> Followed:
-        """All three steps, and the inbox rows settled.
+        """All three steps, planned moves kept right, and the inbox rows settled.
 
         Raises:
             NoTenantError, UnknownPlanError, AccountError, DatabaseUnavailableError
         """
         begun = self.begin(customer)
-        followed = self.commit(begun, self.stripe.customer(customer))
+        facts = self.stripe.customer(customer)
+        followed = self.commit(begun, facts)
+        for subscription in facts.subscriptions:
+            if subscription.move_to_settle:  # before the rows are settled: if it fails, it is tried again
+                self.stripe.settle_move(subscription.subscription_id)
         self.note(begun)
         return followed
 

@@ -78,30 +78,61 @@ def carry_out(client: stripe.StripeClient, move: Move) -> None:
     _plan(client, made, list(move.now), list(move.then), int(move.at.timestamp()))
 
 
-def keep_quantities(client: stripe.StripeClient, found: stripe.Subscription) -> bool:
-    """Bring the seats that a planned move gives to those that the subscription has now; whether it had to.
+def is_to_settle(found: stripe.Subscription) -> bool:
+    """Whether :func:`settle` would change something. ``found``: with its schedule expanded."""
+    schedule = _ours(found)
+    if schedule is None or found.status not in LIVE:
+        return False
+    items = list(found["items"].auto_paging_iter())
+    following = _phase_from(schedule, _period_end(items))
+    return following is None or _sorted(_with_seats(items, following)) != _sorted(_items_of(following))
+
+
+def settle(client: stripe.StripeClient, found: stripe.Subscription) -> None:
+    """Release a schedule whose change has happened; let one that waits give the seats that there are now.
 
     A schedule sets all items when a phase begins, so seats that changed since it was planned would go back.
-    ``found``: with its schedule expanded.
+    And while it is there, Stripe lets nobody decide on leaving. ``found``: with its schedule expanded.
 
     Raises:
         stripe.StripeError: when Stripe does not answer.
     """
-    schedule = found.schedule
+    schedule = _ours(found)
+    if schedule is None:
+        return
     items = list(found["items"].auto_paging_iter())
-    if not isinstance(schedule, stripe.SubscriptionSchedule) or not _is_ours(schedule):
-        return False
     end = _period_end(items)
     following = _phase_from(schedule, end)
     if following is None:
-        return False
-    now, planned = [_as_phase_item(item) for item in items], _items_of(following)
-    licensed = [item for item in now if "quantity" in item]
-    then = [*licensed, *(item for item in planned if "quantity" not in item)]
-    if _sorted(then) == _sorted(planned):
-        return False
-    _plan(client, schedule, now, then, end)
-    return True
+        client.v1.subscription_schedules.release(schedule.id)
+        return
+    now = [_as_phase_item(item) for item in items]
+    _plan(client, schedule, now, _with_seats(items, following), end)
+
+
+def abandon(client: stripe.StripeClient, found: stripe.Subscription) -> None:
+    """Let go of a planned move: whoever leaves with the period is not moved. ``found``: as for settle.
+
+    Raises:
+        stripe.StripeError: when Stripe does not answer.
+    """
+    schedule = _ours(found)
+    if schedule is not None:
+        client.v1.subscription_schedules.release(schedule.id)
+
+
+def _ours(found: Any) -> stripe.SubscriptionSchedule | None:
+    """The subscription's schedule, if it was made here and its change is planned."""
+    schedule = found.schedule
+    if not isinstance(schedule, stripe.SubscriptionSchedule) or schedule.status != "active":
+        return None
+    return schedule if _is_ours(schedule) else None
+
+
+def _with_seats(items: list[Any], phase: Any) -> list[Mapping[str, Any]]:
+    """A phase's metered items, with the licensed ones that run now."""
+    licensed = [item for item in map(_as_phase_item, items) if "quantity" in item]
+    return [*licensed, *(item for item in _items_of(phase) if "quantity" not in item)]
 
 
 def _move(found: Any, items: list[Any], successors: Mapping[str, str]) -> Iterator[Move]:

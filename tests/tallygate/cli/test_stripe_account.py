@@ -61,6 +61,40 @@ def test_who_has_subscribed_gets_no_second_link_but_a_portal(
     assert told["url"].startswith("http")
 
 
+@pytest.fixture
+def subscribed(run: Run, published: None, double: Double, client: stripe.StripeClient) -> str:
+    """The customer of tenant acme, who has three seats."""
+    made = json.loads(run("stripe", "checkout-link", "acme", "--seats", "3", *PAID, "--json"))
+    double.post(f"/_sandbox/checkout/sessions/{made['session_id']}/complete")
+    customer = client.v1.checkout.sessions.retrieve(made["session_id"]).customer
+    assert isinstance(customer, str)
+    run("tenants", "bind", "acme", customer)
+    return customer
+
+
+def test_seats_change_at_once(run: Run, client: stripe.StripeClient, subscribed: str) -> None:
+    assert "Give acme 7 seats" in run("stripe", "seats", "acme", "7")
+    told = json.loads(run("stripe", "seats", "acme", "7", "--yes", "--json"))
+
+    (subscription,) = client.v1.subscriptions.list({"customer": subscribed}).data
+    quantities = [getattr(item, "quantity", None) for item in subscription["items"].data]
+    assert told == {"tenant_id": "acme", "subscription": subscription.id, "seats": 7}
+    assert [one for one in quantities if one] == [7]
+
+
+def test_leaving_is_with_the_period_or_at_once(
+    run: Run, client: stripe.StripeClient, subscribed: str
+) -> None:
+    assert run("stripe", "cancel", "acme", "--yes").endswith("ends when the period ends\n")
+    (subscription,) = client.v1.subscriptions.list({"customer": subscribed}).data
+    assert (subscription.status, subscription.cancel_at_period_end) == ("active", True)
+
+    assert run("stripe", "cancel", "acme", "--now", "--yes").endswith("ends now\n")
+    assert client.v1.subscriptions.retrieve(subscription.id).status == "canceled"
+    assert "has no running subscription" in run("stripe", "cancel", "acme", "--yes")
+    assert "has 0 items of seats, not one" in run("stripe", "seats", "acme", "2", "--yes")
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

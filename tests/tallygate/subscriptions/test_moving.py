@@ -11,6 +11,7 @@ import stripe
 
 from tallygate.plans import Plans
 from tallygate.records import COST_METER
+from tallygate.subscriptions.changing import cancel, set_seats
 from tallygate.subscriptions.moving import MOVE_KEY, moves
 from tallygate.subscriptions.prices import current_prices
 from tallygate.subscriptions.publishing import Action, publish
@@ -175,6 +176,82 @@ def test_a_closed_price_among_the_items_is_opened_for_the_schedule(shop: Shop) -
 
     to_period_end(shop)
     assert sorted(prices_of(shop, customer)) == sorted([flat, current_prices(shop.client, shop.plans)[SCALE]])
+
+
+def seats_planned(shop: Shop, customer: str) -> list[int]:
+    (schedule,) = shop.client.v1.subscription_schedules.list({"customer": customer}).data
+    return [item.quantity for item in schedule.phases[-1]["items"] if item.quantity]
+
+
+def dearer_tokens(shop: Shop) -> Plans:
+    team = shop.plans.plans["team"]
+    cents = {meter: cents * 2 for meter, cents in team.unit_cents.items()}
+    return Plans({**shop.plans.plans, "team": replace(team, unit_cents=cents)})
+
+
+def test_seats_that_change_while_a_move_waits_are_not_set_back(shop: Shop) -> None:
+    """Whoever changes them: the sync brings them into the schedule."""
+    customer = shop.subscribe(plan="team", seats=3)
+    publish(shop.client, dearer_tokens(shop), dry_run=False)
+    assert seats_planned(shop, customer) == [3]
+    shop.advance(days=2)
+
+    shop.client.v1.subscription_items.update(shop.item(customer, "seat").id, {"quantity": 9})
+    shop.settle()
+
+    assert seats_planned(shop, customer) == [9]
+    to_period_end(shop, minutes=5)
+    assert shop.item(customer, "seat").quantity == 9
+    assert shop.now().seats == 9
+
+
+def test_an_operator_s_change_of_seats_reaches_the_schedule_at_once(shop: Shop) -> None:
+    customer = shop.subscribe(plan="team", seats=3)
+    publish(shop.client, dearer_tokens(shop), dry_run=False)
+
+    set_seats(shop.client, customer, 5)
+
+    assert seats_planned(shop, customer) == [5]
+    assert publish(shop.client, dearer_tokens(shop), dry_run=False) == []
+
+
+def test_a_schedule_is_released_when_its_change_has_happened(shop: Shop) -> None:
+    """While it is there, nobody can leave at a period's end."""
+    customer = shop.subscribe(plan="scale")
+    publish(shop.client, dearer(shop), dry_run=False)
+    subscription = shop.subscription(customer).id
+
+    to_period_end(shop, minutes=5)
+
+    assert shop.subscription(customer).schedule is None
+    shop.client.v1.subscriptions.update(subscription, {"cancel_at_period_end": True})
+
+
+def test_a_settling_that_fails_is_tried_again(shop: Shop) -> None:
+    customer = shop.subscribe(plan="scale")
+    publish(shop.client, dearer(shop), dry_run=False)
+    shop.stage.stripe.arm("error_500", match={"operation": "/v1/subscription_schedules/{id}/release"})
+
+    to_period_end(shop, minutes=5)
+    for _ in range(3):
+        shop.advance(minutes=1)
+        shop.sync()
+
+    assert shop.stage.injected("error_500") == 1
+    assert shop.subscription(customer).schedule is None
+    assert [row for row in shop.waiting() if row.topic != "invoice"] == []
+
+
+def test_who_leaves_while_a_move_waits_is_not_moved(shop: Shop) -> None:
+    customer = shop.subscribe(plan="scale")
+    old = current_prices(shop.client, shop.plans)[SCALE]
+    publish(shop.client, dearer(shop), dry_run=False)
+
+    cancel(shop.client, customer, at_once=False)
+
+    assert shop.subscription(customer).cancel_at_period_end
+    assert old in prices_of(shop, customer)
+    assert publish(shop.client, dearer(shop), dry_run=False) == []
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,9 @@ class SteppedStripe:
     def customer(self, customer_id: str) -> Customer:
         return self.truth.customer(customer_id, self._ask())
 
+    def settle_move(self, subscription_id: str) -> None:
+        raise AssertionError("no price changes in these lives")
+
     def checkout_session(self, session_id: str) -> CheckoutSession:
         self._ask()
         return self.truth.session(session_id)
