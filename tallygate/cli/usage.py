@@ -53,7 +53,7 @@ def replay(
     settings, format_ = reporter_settings(), Format.JSON if as_json else format_
     body: dict[str, Any] = {"from": from_, "to": to, **({"tenant": tenant} if tenant else {})}
     try:
-        window = window_from(body, settings.clock.now())
+        window = window_from(body | {"dry_run": dry_run}, settings.clock.now())
     except RequestError as error:
         raise OperatorError("\n".join(error.problems)) from error
     if not dry_run:

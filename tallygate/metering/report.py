@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from tallygate.metering.after_close import AfterClosePolicy, LateUsage
 from tallygate.metering.fence import FenceError
 from tallygate.metering.one_off import OneOffInvoices
 from tallygate.metering.rating import PriceRow, rate, unpriced_usage
+from tallygate.metering.reach import note_reach, reach
 from tallygate.metering.refusals import note_refusals
 from tallygate.metering.seal import Sealed, Survey, note_rejects, seal, stopped_buckets, survey
 from tallygate.metering.send import LedgerWriteError, Sender, SendPolicy, SendResult
@@ -165,6 +166,10 @@ def _work(
         return survey(warehouse, window, now, closes_after, whole=True)
 
     run.rejected = note_refusals(reporter.database, warehouse, now)
+    note_reach(reporter.database, window.start, now)
+    if window.depth == "daily":  # what no other run finds any more
+        since = reach(reporter.database, window.unsent_since, now)
+        window = replace(window, unsent_since=since)
     seen = survey(warehouse, window, now, closes_after)
     run.rejected_lines = note_rejects(warehouse, window, seen, now)
     if prices:

@@ -66,8 +66,12 @@ def due_parameters(
     now: datetime,
     closes_after: timedelta,
     after_close: AfterClose = "",
+    retry_refused: bool = False,
 ) -> dict[str, Value]:
-    """What the query ``due`` takes: the hours from ``start`` to ``end``, of one tenant or (empty) of all."""
+    """What the query ``due`` takes: the hours from ``start`` to ``end``, of one tenant or (empty) of all.
+
+    ``retry_refused``: what Stripe refused for want of its customer is tried again; a person says so.
+    """
     return {
         "window_start": start.replace(minute=0, second=0, microsecond=0),
         "window_end": end,
@@ -76,6 +80,7 @@ def due_parameters(
         "closes_after_seconds": int(closes_after.total_seconds()),
         "oldest_bookable": now - OLDEST_BOOKABLE,
         "after_close": after_close,
+        "retry_refused": retry_refused,
     }
 
 
@@ -83,7 +88,7 @@ def window_parameters(window: Window, now: datetime, closes_after: timedelta) ->
     """What a statement takes that looks at a run's window."""
     due = due_parameters(
         start=window.start, end=window.end, tenant_id=window.tenant_id, now=now, closes_after=closes_after,
-        after_close=window.after_close,
+        after_close=window.after_close, retry_refused=window.depth == "range",
     )  # fmt: skip
     return {**window.parameters(), **due, "strangers_before": now - STRANGERS_WAIT}
 

@@ -14,6 +14,8 @@ DEPTHS: Final = {"recent": timedelta(hours=3), "hourly": timedelta(days=2), "dai
 """How far back a scheduled run seals."""
 _UNSENT: Final = {"recent": timedelta(days=3), "hourly": timedelta(days=3), "daily": timedelta(days=40)}
 """How far back, by hour of usage, it looks for sealed rows that are not sent."""
+OLDEST_RANGE: Final = timedelta(days=400)
+"""Raw lines are kept so long, and invoices are explained by rows that are at most so late."""
 _HOUR: Final = timedelta(hours=1)
 _END_OF_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC)
 AfterClose = Literal["", "one_off:", "waived:below_minimum"]
@@ -85,6 +87,11 @@ def window_from(body: Mapping[str, Any], now: datetime) -> Window:
     if problems:
         raise RequestError(problems)
     hour = now.replace(minute=0, second=0, microsecond=0)
+    if span is not None and not dry_run and span[0] < hour - OLDEST_RANGE:
+        days = OLDEST_RANGE.days
+        raise RequestError(
+            [f"from: is more than {days} days ago, where no invoice reaches; dry_run may look"]
+        )
     if span is None:
         start, end, lines_end = hour - DEPTHS[depth], hour + _HOUR, _END_OF_TIME
     else:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from tallygate.appdb import Database
 from tallygate.clock import parse_rfc3339, rfc3339
 from tallygate.logs import emit
+from tallygate.metering.reach import reach
 from tallygate.metering.warehouse import DeliveryRow, Value, Warehouse
 from tallygate.reconciliation.judge import Finding, HourRow, judge, ledger_value
 from tallygate.reconciliation.remedies import JOB, Workshop
@@ -33,7 +34,7 @@ SETTLED_AFTER: Final = timedelta(minutes=10)
 HELD_AFTER: Final = timedelta(hours=20)
 """A row whose outcome is unknown for longer is left to this comparison by the sender."""
 LATE_ROWS: Final = timedelta(days=36)
-"""Rows are booked at most so long after their hour of usage, replays of older hours apart."""
+"""Rows are booked at most so long after their hour of usage; replays of older hours leave a mark."""
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1) - timedelta(minutes=20)
 """As many runs apart as reads are allowed, with what each of them may start early."""
@@ -94,7 +95,8 @@ class Comparer:
         """
         done = Compared()
         as_of = self.now() - SETTLED_AFTER
-        bounds: dict[str, Value] = {"window_start": start, "window_end": end, "rows_since": start - LATE_ROWS}
+        rows_since = reach(self.database, start - LATE_ROWS, self.now())
+        bounds: dict[str, Value] = {"window_start": start, "window_end": end, "rows_since": rows_since}
         parameters: dict[str, Value] = {
             **bounds,
             "as_of": as_of,

@@ -210,6 +210,7 @@ DUE: Final = {
     "closes_after_seconds": ("INT64", 3000),
     "oldest_bookable": ("TIMESTAMP", "2026-02-04T14:30:00Z"),
     "after_close": ("STRING", ""),
+    "retry_refused": ("BOOL", False),
 }
 STRANGERS: Final = {"strangers_before": ("TIMESTAMP", "2026-03-10T13:30:00Z")}
 RATE: Final[dict[str, tuple[str, Any]]] = {
@@ -252,6 +253,9 @@ def moved(seq: int, value: int, segment_id: str, *, customer: str, **changes: An
     return row | changes
 
 
+REFUSED_AT: Final = "2026-03-10T14:22:00Z"
+NEW_BOOKING: Final = "2026-03-10T14:20:00Z"
+"""Where the tenant's new segment starts, within the hour."""
 ONLY_INPUT: Final[Row] = {"output_tokens": 0, "total_tokens": 100, "cost_nano_usd": "0"}
 LATE_WINDOW: Final = {
     "window_start": ("TIMESTAMP", "2026-03-01T00:00:00Z"),
@@ -619,6 +623,70 @@ VIEWS: Final = (
 )
 
 SEALS: Final = (
+    sealing(
+        "what Stripe refused for want of the customer is billed to the tenant's new one",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [
+                segment("seg1", valid_to="2026-03-10T14:20:00Z"),
+                segment("seg2", stripe_customer="cus_2", valid_from="2026-03-10T14:20:00Z"),
+            ],
+            DELTAS: [delta(1)],
+            DELIVERIES: [delivery("rejected", at=REFUSED_AT, reason="meter_event_customer_not_found")],
+        },
+        [
+            moved(1, 100, "seg1", customer="cus_1"),
+            moved(2, -100, "seg1", customer="cus_1", disposition="parked", seal_number=2)
+            | {"booked_at": NEW_BOOKING, "correction_id": CORRECTION},
+            moved(3, 100, "seg1", customer="cus_2", seal_number=2)
+            | {"booked_at": NEW_BOOKING, "correction_id": CORRECTION},
+        ],
+        seal_number=("INT64", 2),
+    ),
+    sealing(
+        "what Stripe refused for want of the customer is tried again when a segment was learned since",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment(), segment(known_at="2026-03-10T14:25:00Z")],
+            DELTAS: [delta(1)],
+            DELIVERIES: [delivery("parked", at=REFUSED_AT, reason="customer_not_found")],
+        },
+        [
+            moved(1, 100, "seg1", customer="cus_1"),
+            moved(2, -100, "seg1", customer="cus_1", disposition="parked", seal_number=2)
+            | {"correction_id": CORRECTION},
+            moved(3, 100, "seg1", customer="cus_1", seal_number=2) | {"correction_id": CORRECTION},
+        ],
+        seal_number=("INT64", 2),
+    ),
+    sealing(
+        "what Stripe refused for want of the customer waits while nothing was learned since",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment()],
+            DELTAS: [delta(1)],
+            DELIVERIES: [delivery("parked", at=REFUSED_AT, reason="customer_not_found")],
+        },
+        [moved(1, 100, "seg1", customer="cus_1")],
+        seal_number=("INT64", 2),
+    ),
+    sealing(
+        "what Stripe refused for want of the customer is tried again when a person says so",
+        {
+            STDOUT: [line("r1", **ONLY_INPUT)],
+            SEGMENTS: [segment()],
+            DELTAS: [delta(1)],
+            DELIVERIES: [delivery("parked", at=REFUSED_AT, reason="customer_not_found")],
+        },
+        [
+            moved(1, 100, "seg1", customer="cus_1"),
+            moved(2, -100, "seg1", customer="cus_1", disposition="parked", seal_number=2)
+            | {"correction_id": CORRECTION},
+            moved(3, 100, "seg1", customer="cus_1", seal_number=2) | {"correction_id": CORRECTION},
+        ],
+        seal_number=("INT64", 2),
+        retry_refused=("BOOL", True),
+    ),
     sealing(
         "what is given a price later moves from parked to where it belongs",
         {

@@ -1,5 +1,6 @@
 -- One row per billing segment that is in force for some time: its newest row. Source: billing_segments.
 -- Spans of one tenant never overlap here: a segment ends where the tenant's next one starts.
+-- known_at: when its newest row was learned from Stripe.
 -- closes_at: when Stripe drafts the invoice that takes the segment's usage: at the period's end, or when the subscription
 -- ended before it.
 WITH newest AS (
@@ -31,6 +32,7 @@ spans AS (
     n.items,
     n.period_start,
     n.period_end,
+    n.known_at,
     n.valid_from AS starts_at,
     LEAST(
       n.valid_to,
@@ -54,6 +56,7 @@ SELECT
   s.period_end,
   s.starts_at,
   s.ends_at,
+  s.known_at,
   LEAST(
     s.period_end,
     MAX(s.ends_at) OVER (PARTITION BY s.tenant_id, s.subscription_id, s.period_start)

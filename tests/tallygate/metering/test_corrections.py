@@ -89,3 +89,61 @@ def test_a_negative_row_whose_answer_is_lost_counts_once(on_stage: Stage) -> Non
     assert on_stage.injected("commit_then_500") == 1
     assert (run.backlog, again.backlog) == (1, 1), "unknown until the summaries tell"
     assert on_stage.billed() == {(old, INPUT): 100, (new, INPUT): 100}
+
+
+def refused(stage: Stage) -> None:
+    """Stripe has told that it does not know the customer of the only row."""
+    (row,) = stage.deltas()
+    note = {"identifier": row["identifier"], "usage_hour": row["usage_hour"].isoformat(), "run_id": "r"}
+    told = {"attempt": 1, "state": "rejected", "reason": "meter_event_customer_not_found"}
+    stage.insert("ledger.meter_deliveries", note | told | {"at": "2026-03-10T14:31:00Z"})
+
+
+def test_usage_of_a_customer_that_is_gone_is_billed_to_the_tenant_s_new_one(on_stage: Stage) -> None:
+    gone, new = on_stage.customer(), on_stage.customer()
+    on_stage.insert(SEGMENTS, segment("a", stripe_customer=gone))
+    on_stage.insert(STDOUT, line("r1", **ONLY_INPUT))
+    on_stage.report()
+    refused(on_stage)
+    on_stage.advance(minutes=5)
+    waiting = on_stage.report()
+    bound = "2026-03-10T14:34:00Z"
+    on_stage.insert(SEGMENTS, segment("b", stripe_customer=new, valid_from=bound, known_at=bound))
+
+    run = on_stage.report()
+    again = on_stage.report()
+
+    assert (waiting.sealed, run.sealed, run.sent, again.sealed) == (0, 2, 1, 0)
+    assert on_stage.billed()[new, INPUT] == 100
+    assert (totals(on_stage, "billable"), totals(on_stage, "parked")) == (200, -100)
+    assert {row["value"] for row in on_stage.deltas() if row["late"]} == {100, -100}
+
+
+def test_usage_of_a_customer_that_is_back_is_sent_again_once(on_stage: Stage) -> None:
+    """The sync has read the customer again: a segment's newest row is younger than the refusal."""
+    customer = on_stage.customer()
+    on_stage.insert(SEGMENTS, segment("a", stripe_customer=customer))
+    on_stage.insert(STDOUT, line("r1", **ONLY_INPUT))
+    on_stage.report()
+    refused(on_stage)
+    on_stage.advance(minutes=5)
+    on_stage.insert(SEGMENTS, segment("a", stripe_customer=customer, known_at="2026-03-10T14:33:00Z"))
+
+    run = on_stage.report()
+    again = on_stage.report()
+
+    assert (run.sealed, run.sent, again.sealed) == (2, 1, 0)
+
+
+def test_a_replay_tries_a_missing_customer_again(on_stage: Stage) -> None:
+    """A person says that it is there: the key of another account was in use, for example."""
+    on_stage.insert(SEGMENTS, segment("a", stripe_customer=on_stage.customer()))
+    on_stage.insert(STDOUT, line("r1", **ONLY_INPUT))
+    on_stage.report()
+    refused(on_stage)
+    on_stage.advance(minutes=5)
+
+    scheduled = on_stage.report(depth="daily")
+    run = on_stage.report(from_="2026-03-10T14:00:00Z", to="2026-03-10T15:00:00Z")
+
+    assert (scheduled.sealed, run.sealed, run.sent) == (0, 2, 1)

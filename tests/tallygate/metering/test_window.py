@@ -51,7 +51,7 @@ def test_a_scheduled_window_is_of_whole_hours_around_now(now: datetime, depth: s
 def test_a_range_is_widened_to_whole_hours(start: datetime, span: timedelta) -> None:
     end = start + span
 
-    window = window_from({"from": rfc3339(start), "to": rfc3339(end)}, NOW)
+    window = window_from({"from": rfc3339(start), "to": rfc3339(end), "dry_run": True}, NOW)
 
     assert window.start <= start < window.start + HOUR
     assert window.end - HOUR < end <= window.end
@@ -70,6 +70,9 @@ def test_a_range_with_an_offset_is_taken_as_utc() -> None:
     [
         ({"depth": "deep"}, "depth: must be one of"),
         ({"depth": ["recent"]}, "depth: must be one of"),
+        ({"from": "2025-02-02T00:00:00Z", "to": "2025-02-03T00:00:00Z"}, "from: is more than 400 days ago"),
+        ({"price_version": ""}, "price_version: must be a price version"),
+        ({"price_version": 7}, "price_version: must be a price version"),
         ({"from": "2026-03-10T00:00:00Z"}, "to: must be an RFC 3339 timestamp; from and to go together"),
         ({"from": "yesterday", "to": "2026-03-10T00:00:00Z"}, "from: must be an RFC 3339"),
         ({"from": "2026-03-10T00:00:00", "to": "2026-03-10T01:00:00Z"}, "from: must be an RFC 3339"),

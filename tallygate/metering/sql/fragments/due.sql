@@ -7,8 +7,11 @@
 -- bucket and added to another are correction rows, which sum to zero within the hour. Sealed rows are never changed.
 --   settled    sealed and final: billed, included, waived, or parked for a reason that only a person ends
 --   parked     sealed as parked for a reason that a later state of the tenant's subscription can end
---   late       the invoice of the usage's period is closed, or the hour is too old for Stripe: booked in the open segment;
+--   late       the invoice of the usage's period is closed, the hour is too old for Stripe, or Stripe has lost its
+--              customer and the tenant has another one: booked in the open segment;
 --              where none is open, @after_close says what becomes of it, or (empty) it waits as parked
+-- What Stripe refused for want of the customer waits as parked until the tenant has another customer, which then pays,
+-- or until a segment was learned after the refusal: Stripe has told of the customer since. @retry_refused: at once.
 WITH metered AS (
   SELECT
     e.tenant_id,
@@ -34,22 +37,45 @@ WITH metered AS (
   WHERE e.ended_at >= @window_start AND e.ended_at < @window_end
     AND (@tenant_id = '' OR e.tenant_id = @tenant_id)
 ),
-sealed_rows AS (
+open_segments AS (
+  SELECT s.tenant_id, s.segment_id, s.stripe_customer, s.starts_at, s.known_at
+  FROM `${ledger}.current_segments` AS s
+  WHERE s.starts_at <= @now AND s.ends_at > @now
+),
+delivered AS (
   SELECT
     p.tenant_id,
     p.meter,
     p.segment_id,
     p.usage_hour,
-    IF(p.disposition_reason IN ('not_billable', 'unpriced'), p.disposition_reason, 'billable') AS charge,
-    IF(p.delivery = 'parked', 'parked', p.disposition) AS disposition,
-    IF(p.delivery = 'parked', p.delivery_reason, p.disposition_reason) AS reason,
+    p.disposition,
+    p.disposition_reason,
     p.stripe_customer,
-    p.value
+    p.value,
+    p.noted_at,
+    CASE
+      WHEN p.delivery = 'parked' THEN COALESCE(p.delivery_reason, '')
+      WHEN p.delivery = 'rejected' AND p.delivery_reason = 'meter_event_customer_not_found' THEN 'customer_not_found'
+    END AS refusal
   FROM `${ledger}.delivery_states` AS p
   WHERE p.usage_hour >= @window_start AND p.usage_hour < @window_end
     AND (@tenant_id = '' OR p.tenant_id = @tenant_id)
 ),
-sealed AS (
+sealed_rows AS (
+  SELECT
+    d.tenant_id,
+    d.meter,
+    d.segment_id,
+    d.usage_hour,
+    IF(d.disposition_reason IN ('not_billable', 'unpriced'), d.disposition_reason, 'billable') AS charge,
+    IF(d.refusal IS NULL, d.disposition, 'parked') AS disposition,
+    COALESCE(d.refusal, d.disposition_reason) AS reason,
+    d.stripe_customer,
+    d.value,
+    IF(d.refusal = 'customer_not_found', d.noted_at, NULL) AS refused_at
+  FROM delivered AS d
+),
+sealed_sums AS (
   SELECT
     r.tenant_id,
     r.meter,
@@ -59,17 +85,55 @@ sealed AS (
     r.disposition,
     r.reason,
     r.stripe_customer,
-    r.disposition = 'parked'
-      AND COALESCE(r.reason, '') IN ('no_segment', 'no_customer', 'no_item', 'two_items', 'unpriced', 'period_closed')
-      AS can_end,
-    SUM(r.value) AS value
+    SUM(r.value) AS value,
+    MAX(r.refused_at) AS refused_at
   FROM sealed_rows AS r
   GROUP BY r.tenant_id, r.meter, r.segment_id, r.usage_hour, r.charge, r.disposition, r.reason, r.stripe_customer
   HAVING SUM(r.value) != 0
 ),
+sealed AS (
+  SELECT
+    m.tenant_id,
+    m.meter,
+    m.segment_id,
+    m.usage_hour,
+    m.charge,
+    m.disposition,
+    m.reason,
+    m.stripe_customer,
+    m.value,
+    m.disposition = 'parked' AND CASE m.reason
+      WHEN 'no_segment' THEN TRUE
+      WHEN 'no_customer' THEN TRUE
+      WHEN 'no_item' THEN TRUE
+      WHEN 'two_items' THEN TRUE
+      WHEN 'unpriced' THEN TRUE
+      WHEN 'period_closed' THEN TRUE
+      WHEN 'customer_not_found' THEN COALESCE(
+        @retry_refused
+          OR o.stripe_customer != m.stripe_customer
+          OR o.known_at > m.refused_at
+          OR own.known_at > m.refused_at,
+        FALSE
+      )
+      ELSE FALSE
+    END AS can_end,
+    IF(m.reason = 'customer_not_found' AND m.value > 0, m.stripe_customer, NULL) AS refused_customer
+  FROM sealed_sums AS m
+  LEFT JOIN `${ledger}.current_segments` AS own ON own.segment_id = m.segment_id
+  LEFT JOIN open_segments AS o ON o.tenant_id = m.tenant_id
+),
 sides AS (
   SELECT
-    u.tenant_id, u.meter, u.segment_id, u.usage_hour, u.charge, u.value AS used, 0 AS settled, 0 AS parked
+    u.tenant_id,
+    u.meter,
+    u.segment_id,
+    u.usage_hour,
+    u.charge,
+    u.value AS used,
+    0 AS settled,
+    0 AS parked,
+    CAST(NULL AS STRING) AS refused_customer
   FROM metered AS u
   WHERE u.value > 0
   UNION ALL
@@ -81,7 +145,8 @@ sides AS (
     g.charge,
     0 AS used,
     IF(g.can_end, 0, g.value) AS settled,
-    IF(g.can_end, g.value, 0) AS parked
+    IF(g.can_end, g.value, 0) AS parked,
+    g.refused_customer
   FROM sealed AS g
 ),
 buckets AS (
@@ -93,7 +158,8 @@ buckets AS (
     b.charge,
     SUM(b.used) AS used,
     SUM(b.settled) AS settled,
-    SUM(b.parked) AS parked
+    SUM(b.parked) AS parked,
+    MAX(b.refused_customer) AS refused_customer
   FROM sides AS b
   GROUP BY b.tenant_id, b.meter, b.segment_id, b.usage_hour, b.charge
 ),
@@ -132,14 +198,11 @@ placed AS (
         AND @now >= TIMESTAMP_ADD(own.closes_at, INTERVAL @closes_after_seconds SECOND)
       )
       OR GREATEST(b.usage_hour, own.starts_at) < @oldest_bookable
+      OR COALESCE(own.stripe_customer = b.refused_customer AND o.stripe_customer != b.refused_customer, FALSE)
     ) AS late
   FROM buckets AS b
   LEFT JOIN `${ledger}.current_segments` AS own ON own.segment_id = b.segment_id
-),
-open_segments AS (
-  SELECT s.tenant_id, s.segment_id, s.starts_at
-  FROM `${ledger}.current_segments` AS s
-  WHERE s.starts_at <= @now AND s.ends_at > @now
+  LEFT JOIN open_segments AS o ON o.tenant_id = b.tenant_id
 ),
 targeted AS (
   SELECT
