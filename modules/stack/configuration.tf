@@ -8,8 +8,6 @@ locals {
   plans_file     = "plans.json"
 
   configuration_mount = "/etc/tallygate"
-
-  largest_rpm = max([for plan in values(try(jsondecode(var.plans).plans, {})) : try(plan.quotas.rpm, 0)]...)
 }
 
 module "configuration" {

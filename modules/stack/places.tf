@@ -3,9 +3,6 @@
 locals {
   labels = merge(var.labels, { app = "tallygate", environment = var.environment })
 
-  profiles        = jsondecode(file("${path.module}/../proxy-service/profiles.json"))
-  database_places = jsondecode(file("${path.module}/../app-database/places.json"))
-
   primary_region = var.places.primary_region
   data_location  = var.places.data_location
 

@@ -15,7 +15,7 @@ import gzip
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,11 +35,18 @@ _ERROR: Final = 1
 
 
 class StandIn:
-    """One provider, served from its recorded schema."""
+    """One provider, served from its recorded schema.
 
-    def __init__(self, recording: Path) -> None:
+    ``types``: the resources and data sources that are served; others are unknown. Terraform reads all of them
+    at every command.
+    """
+
+    def __init__(self, recording: Path, types: Collection[str]) -> None:
         document = json.loads(gzip.decompress(recording.read_bytes()))
         ((self.address, self._recorded),) = document["provider_schemas"].items()
+        for kind in ("resource_schemas", "data_source_schemas", "ephemeral_resource_schemas"):
+            recorded = self._recorded.get(kind, {})
+            self._recorded[kind] = {name: entry for name, entry in recorded.items() if name in types}
         self._schema = self._encode_schema()
 
     def handlers(self) -> dict[str, Handler]:

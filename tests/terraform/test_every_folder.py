@@ -13,6 +13,10 @@ FOLDERS = sorted(
     str(folder.relative_to(REPOSITORY)) for parent in (MODULES, ROOTS) for folder in parent.iterdir()
 )
 
+BAD_INPUTS = "bad_*.tftest.hcl"
+RULES = ("variables.tf", "inputs.tf", "versions.tf", "backend_override.tf")
+"""Of the stack: the rules about its inputs, and what they compare with."""
+
 
 @pytest.fixture(scope="module", params=FOLDERS)
 def workspace(
@@ -38,10 +42,29 @@ def test_it_is_valid(workspace: Workspace) -> None:
 
 @pytest.mark.timeout(900)
 def test_its_own_tests_pass(workspace: Workspace) -> None:
+    for bad in (workspace.folder / "tests").glob(BAD_INPUTS):
+        bad.unlink()
     tested = workspace.run("test", "-no-color")
 
     assert tested.code == 0, tested.output
     assert re.search(r"Success! [1-9]\d* passed, 0 failed", tested.output), tested.output
+
+
+def test_the_stack_refuses_bad_inputs(terraform: Terraform, tmp_path: Path) -> None:
+    """By its rules alone: planning the rest takes ten times as long, and says nothing about inputs."""
+    stack = terraform.workspace("stack", tmp_path)
+    for file in stack.folder.glob("*.tf"):
+        if file.name not in RULES:
+            file.unlink()
+    for test in (stack.folder / "tests").iterdir():
+        if not test.match(BAD_INPUTS):
+            test.unlink()
+
+    tested = stack.run("test", "-no-color")
+
+    assert tested.code == 0, tested.output
+    runs = sum(path.read_text().count("\nrun ") for path in (MODULES / "stack/tests").glob(BAD_INPUTS))
+    assert f"Success! {runs} passed, 0 failed" in tested.output
 
 
 def test_a_module_is_never_deeper_than_root_stack_leaf() -> None:

@@ -26,10 +26,18 @@ variables {
 
 run "the_first_apply_remembers" {
   command = apply
+
+  plan_options {
+    target = [terraform_data.immutable]
+  }
 }
 
 run "the_same_again_changes_nothing" {
   command = plan
+
+  plan_options {
+    target = [terraform_data.immutable]
+  }
 
   assert {
     condition     = terraform_data.immutable.output.data_location == "EU"
@@ -39,6 +47,10 @@ run "the_same_again_changes_nothing" {
 
 run "another_data_location_is_refused" {
   command = plan
+
+  plan_options {
+    target = [terraform_data.immutable]
+  }
 
   variables {
     places = {
@@ -53,6 +65,10 @@ run "another_data_location_is_refused" {
 
 run "a_key_of_your_own_after_the_fact_is_refused" {
   command = plan
+
+  plan_options {
+    target = [terraform_data.immutable]
+  }
 
   variables {
     options = { customer_managed_key = {} }
