@@ -349,19 +349,22 @@ variable "plans" {
   validation {
     condition = alltrue(flatten([
       for plan in try(values(jsondecode(var.plans).plans), []) : [
-        for model in try(plan.models, []) : can(jsondecode(var.catalogue).models[model])
+        for entry in try(plan.models, []) : anytrue([
+          for name, model in try(jsondecode(var.catalogue).models, {}) :
+          contains(["*", "class:${try(model.price_class, "")}", name], entry)
+        ])
       ]
     ]))
-    error_message = "plans.json names models that catalogue.json lacks: ${join(", ", distinct(flatten([for plan in try(values(jsondecode(var.plans).plans), []) : [for model in try(plan.models, []) : model if !can(jsondecode(var.catalogue).models[model])]])))}."
+    error_message = "plans.json names models or price classes (class:NAME) that catalogue.json lacks: ${join(", ", distinct(flatten([for plan in try(values(jsondecode(var.plans).plans), []) : [for entry in try(plan.models, []) : entry if !anytrue([for name, model in try(jsondecode(var.catalogue).models, {}) : contains(["*", "class:${try(model.price_class, "")}", name], entry)])]])))}."
   }
 
   validation {
     condition = alltrue([
       for plan in try(values(jsondecode(var.plans).plans), []) : try(plan.charge_basis, "") != "tokens" || length(distinct(flatten([
-        for model in try(plan.models, []) : concat(
-          [try(jsondecode(var.catalogue).models[model].price_class, "")],
-          [for fallback in try(jsondecode(var.catalogue).models[model].fallbacks, []) : try(jsondecode(var.catalogue).models[fallback].price_class, "")]
-        )
+        for name, model in try(jsondecode(var.catalogue).models, {}) : concat(
+          [try(model.price_class, "")],
+          [for fallback in try(model.fallbacks, []) : try(jsondecode(var.catalogue).models[fallback].price_class, "")]
+        ) if length(setintersection(try(plan.models, []), ["*", "class:${try(model.price_class, "")}", name])) > 0
       ]))) <= 1
     ])
     error_message = "A plan that charges by tokens must hold models of one price class, fallbacks included: make one plan per class, or charge by cost."

@@ -19,6 +19,7 @@ from tallygate.subscriptions import inbox
 from tallygate.subscriptions.binding import tenant_of
 from tallygate.subscriptions.facts import Customer
 from tallygate.subscriptions.mapping import Finding, Standing, standing
+from tallygate.subscriptions.plan_changes import as_plan_gives
 from tallygate.subscriptions.segments import revise, segments_of, stored_segment
 from tallygate.tenants import Tenant, get_tenant, tenant_document, tenant_from
 
@@ -207,18 +208,11 @@ class Follower:
 
 def _given(tenant: Tenant, given: Standing) -> Tenant:
     """The tenant with what the standing gives."""
-    plan = given.plan
     return replace(
-        tenant,
+        as_plan_gives(tenant, given.plan),
         status=tenant.operator_status or given.status,
         billing_status=given.status,
         grace_until=None if given.grace_until is None else rfc3339(given.grace_until),
-        plan=plan.name,
-        models=plan.models,
-        rpm=plan.quotas.rpm,
-        tpm=plan.quotas.tpm,
-        max_parallel=plan.quotas.max_parallel,
-        monthly_budget_nano_usd=plan.monthly_budget_nano_usd,
         seats=given.seats,
     )
 

@@ -15,6 +15,7 @@ from tallygate.appdb import Condition, Database, DatabaseUnavailableError
 from tallygate.clock import Clock, parse_rfc3339, rfc3339
 from tallygate.leases import Lease
 from tallygate.logs import emit
+from tallygate.plans import Plans
 from tallygate.schemas import ConfigurationError
 from tallygate.secrets import SecretMissingError
 from tallygate.subscriptions import inbox
@@ -25,6 +26,7 @@ from tallygate.subscriptions.following import NoTenantError, UnknownPlanError, e
 from tallygate.subscriptions.handling import TRY_AGAIN, Handler, tell
 from tallygate.subscriptions.inbox import InboxRow
 from tallygate.subscriptions.mirror import MirrorError
+from tallygate.subscriptions.plan_changes import follow_plans
 from tallygate.tenants import RecordError
 
 JOB: Final = "stripe_sync"
@@ -66,6 +68,8 @@ class Sync:
     stripe: Callable[[], tuple[Lists, Handler]]
     """Called once a run: reads the key then."""
     mirror: Callable[[], int]
+    plans: Plans | None = None
+    """None: tenants keep what they were given."""
     budget_seconds: float = BUDGET_SECONDS
 
 
@@ -83,6 +87,8 @@ class Run:
     """Events that no webhook had brought."""
     graces_ended: int = 0
     """Tenants."""
+    replanned: int = 0
+    """Tenants that were given what their plan gives since it changed."""
     drifts: int = 0
     """Customers whose stored state was not what Stripe says, though no event waited."""
     mirrored: int = 0
@@ -93,7 +99,8 @@ class Run:
     def answer(self) -> dict[str, Any]:
         """The function's answer."""
         counts = (
-            "run_id", "applied", "failed", "backlog", "parked", "found", "graces_ended", "drifts", "mirrored",
+            "run_id", "applied", "failed", "backlog", "parked", "found", "graces_ended", "replanned",
+            "drifts", "mirrored",
         )  # fmt: skip
         answer = {name: getattr(self, name) for name in counts}
         if self.skipped:
@@ -135,6 +142,9 @@ def synchronise(sync: Sync, depth: Depth) -> Run:
 
 def _work(sync: Sync, depth: Depth, run: Run, lease: Lease) -> None:
     run.graces_ended = _end_graces(sync)
+    if sync.plans is not None:
+        thoroughly = depth != "recent"
+        run.replanned = follow_plans(sync.database, sync.plans.plans, lease.acquire, thoroughly=thoroughly)
     due = inbox.due(sync.database, sync.clock.now(), limit=1)
     try:
         if due or depth != "recent":

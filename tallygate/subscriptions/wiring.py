@@ -92,6 +92,7 @@ def sync(settings: SyncSettings, database: Database, permit: Callable[[], None] 
         clock=settings.clock,
         stripe=open_stripe,
         mirror=lambda: mirror(database, ledger),
+        plans=settings.plans,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandbox.layout import REPOSITORY
 from tallygate.catalogue import load_catalogue
 from tallygate.plans import Plans, load_plans
 from tallygate.records import COST_METER, TOKEN_METERS
 from tallygate.schemas import ConfigurationError
-from tests.tallygate.configuration import NOW, model, plan, write
+from tests.tallygate.configuration import NOW, model, plan, price, write
 
 CENTS = dict.fromkeys(TOKEN_METERS, "0.00003")
 MODELS = {
@@ -59,6 +61,57 @@ def test_models_of_one_class_may_share_token_prices(tmp_path: Path) -> None:
     entry = plan(charge_basis="tokens", token_prices_cents=CENTS, models=["small", "small-too"])
 
     assert load(tmp_path, team=entry).plans["team"].models == ("small", "small-too")
+
+
+def test_a_price_class_names_its_models_and_those_that_come(tmp_path: Path) -> None:
+    entry = plan(models=["large", "class:small"])
+
+    bought = load(tmp_path, team=entry).plans["team"]
+
+    assert bought.models == ("large", "small", "small-too", "leaning")
+
+
+def test_a_star_names_every_model(tmp_path: Path) -> None:
+    entry = plan(charge_basis="cost", markup_percent=20, models=["*", "small"])
+
+    assert load(tmp_path, scale=entry).plans["scale"].models == tuple(MODELS)
+
+
+def test_what_a_plan_names_by_class_is_held_to_the_same_rules(tmp_path: Path) -> None:
+    tokens = {"charge_basis": "tokens", "token_prices_cents": CENTS}
+
+    text = problems(
+        tmp_path,
+        every=plan(**tokens, models=["*"]),
+        small=plan(**tokens, models=["class:small"]),
+        huge=plan(models=["class:huge"]),
+    )
+
+    assert "plan 'every': charges by tokens but its models are of 2 price classes (large, small)" in text
+    assert (
+        "plan 'small': charges by tokens but model 'leaning' falls back to 'large' of another class" in text
+    )
+    assert "plan 'huge': names 'class:huge', and no model of the catalogue is of that price class" in text
+
+
+@pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
+def test_a_new_model_is_sold_by_a_change_of_the_catalogue_alone(tmp_path: Path, environment: str) -> None:
+    folder = REPOSITORY / "terraform" / environment
+    content = json.loads((folder / "catalogue.json").read_text())
+    like = content["models"]["gpt-4o-mini"]
+    content["models"]["brand-new"] = like | {"prices": [price("brand-new-2026")], "fallbacks": []}
+    catalogue = load_catalogue(write(tmp_path / "catalogue.json", content), now=NOW)
+
+    plans = load_plans(folder / "plans.json", catalogue).plans
+
+    assert {name for name, one in plans.items() if "brand-new" in one.models} == {"team", "scale"}
+
+
+def test_no_model_may_be_called_like_a_class(tmp_path: Path) -> None:
+    path = write(tmp_path / "catalogue.json", {"models": {"class:small": model()}})
+
+    with pytest.raises(ConfigurationError, match="class:small"):
+        load_catalogue(path, now=NOW)
 
 
 def test_every_problem_of_every_plan_is_told_at_once(tmp_path: Path) -> None:

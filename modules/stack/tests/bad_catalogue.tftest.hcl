@@ -197,6 +197,28 @@ run "a_plan_with_a_model_that_the_catalogue_lacks" {
   expect_failures = [var.plans]
 }
 
+run "a_plan_with_a_price_class_that_no_model_has" {
+  command = plan
+
+  variables {
+    catalogue = jsonencode({ models = { m = var.model } })
+    plans     = jsonencode({ plans = { p = merge(var.plan, { models = ["m", "class:large"] }) } })
+  }
+
+  expect_failures = [var.plans]
+}
+
+run "every_model_under_tokens_where_there_are_two_price_classes" {
+  command = plan
+
+  variables {
+    catalogue = jsonencode({ models = { m = var.model, n = merge(var.model, { price_class = "large" }) } })
+    plans     = jsonencode({ plans = { p = merge(var.plan, { charge_basis = "tokens", token_prices_cents = var.token_prices_cents, models = ["*"] }) } })
+  }
+
+  expect_failures = [var.plans]
+}
+
 run "tokens_of_two_price_classes" {
   command = plan
 
