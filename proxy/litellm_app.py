@@ -31,6 +31,9 @@ ENVIRONMENT: Final = {
     "NO_DOCS": "True",
     "NO_REDOC": "True",
     "MAX_IMAGE_URL_DOWNLOAD_SIZE_MB": "0",  # the gateway fetches nothing from addresses that tenants name
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000",  # else a stream of 100 equal chunks is broken off
+    # A stream makes hundreds of short-lived objects a chunk; looking for cycles less often saves a tenth.
+    "PYTHON_GC_THRESHOLD": "20000,20,20",
     # LiteLLM waits between attempts, and once more after the last one.
     "INITIAL_RETRY_DELAY": "0.2",
     "MAX_RETRY_DELAY": "2",
@@ -40,6 +43,9 @@ ENVIRONMENT: Final = {
 _ABSENT: Final = ("litellm.integrations.otel.logger", "prisma")
 """Optional modules that LiteLLM looks for at every request, in vain: what they need is not installed. Said
 once, they are not searched for again."""
+_UNUSED: Final = ("litellm_enterprise",)
+"""Optional modules that are installed with LiteLLM, for features that need its licence: a twentieth of its
+import."""
 KEPT_MIDDLEWARE: Final = frozenset({"LazyFeatureMiddleware"})
 """Of LiteLLM's own: it imports the routes of the Messages API at their first call."""
 _MOST_COUNTED: Final = 200_000
@@ -123,7 +129,7 @@ def load(
     with os.fdopen(descriptor, "w") as file:
         json.dump(configuration(catalogue, master_key, vertex), file)
     os.environ["CONFIG_FILE_PATH"] = path
-    for name in _ABSENT:
+    for name in (*_ABSENT, *_UNUSED):
         sys.modules[name] = None  # type: ignore[assignment]  # Python's own sign for a module that is not there
     gc.disable()
     from litellm.proxy import proxy_server
