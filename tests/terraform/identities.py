@@ -47,7 +47,7 @@ def _identity(grant: Resource, refers: Mapping[str, Mapping[str, list[str]]]) ->
         return "whom artifact_readers lists"
     if "module.proxy" in declared:
         return "whom exposure.invokers lists"
-    return str(key[0])
+    return str(key[0]).partition("/")[0]
 
 
 def _role(grant: Resource, refers: Mapping[str, Mapping[str, list[str]]]) -> str:

@@ -162,7 +162,7 @@ run "the_sync_writes_segments_and_what_sealing_writes" {
   }
 
   assert {
-    condition     = sort([for grant in google_bigquery_table_iam_member.seal_writer : grant.table_id]) == ["ledger_epochs", "meter_deliveries", "meter_deltas", "rejected_lines"]
+    condition     = join(" ", sort([for grant in google_bigquery_table_iam_member.seal_writer : grant.table_id])) == "ledger_epochs meter_deliveries meter_deltas rejected_lines"
     error_message = "stripe_sync may write what a seal, its sending and rejected lines need, and nothing else."
   }
 
