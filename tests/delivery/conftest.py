@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from rich.console import Console
 
-from delivery.archive import build_archive
+from delivery.archive import Archive, build_archive
 from delivery.environments import ORDER, REPOSITORY
 from delivery.release_file import Release, write_release
 from sandbox.demo.__main__ import own_sandbox
@@ -94,10 +94,10 @@ class Checkout:
         return self.root / "terraform" / environment
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    """This repository's deployables in a repository of their own, committed."""
-    made = Checkout(tmp_path / "checkout")
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """This repository's deployables, committed in a repository of their own: each test gets a copy."""
+    made = Checkout(tmp_path_factory.mktemp("committed") / "checkout")
     made.root.mkdir()
     made.git("init", "--quiet", "--initial-branch", "main")
     listed = subprocess.run(
@@ -119,6 +119,17 @@ def checkout(tmp_path: Path) -> Checkout:
             shutil.copyfile(made.root / "sandbox" / "config" / file, folder / file)
     made.commit("Start")
     return made
+
+
+@pytest.fixture
+def checkout(committed: Checkout, tmp_path: Path) -> Checkout:
+    """This repository's deployables in a repository of their own, committed."""
+    return _copy(committed, tmp_path)
+
+
+def _copy(made: Checkout, folder: Path) -> Checkout:
+    shutil.copytree(made.root, folder / "checkout")
+    return Checkout(folder / "checkout")
 
 
 @dataclass
@@ -185,25 +196,39 @@ def buckets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Buckets]:
     thread.join()
 
 
-@pytest.fixture
-def site(checkout: Checkout, buckets: Buckets) -> Checkout:
-    """A checkout whose environments Terraform can plan and apply, with a release made for dev."""
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A checkout with roots and a release, and the release's archive."""
+
+    checkout: Checkout
+    archive: Archive
+
+
+@pytest.fixture(scope="session")
+def released(committed: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Released:
+    """What each test's site is a copy of."""
+    checkout = _copy(committed, tmp_path_factory.mktemp("released"))
     archive = build_archive(checkout.root)
     for name in ("dev", "staging", "prod"):
         write_root(checkout, name, "archive")
-        (checkout.folder(name) / "backend.hcl").write_text(
-            f'path = "{checkout.root.parent / name}.tfstate"\n'
-        )
+        (checkout.folder(name) / "backend.hcl").write_text(f'path = "../../../{name}.tfstate"\n')
     (checkout.root / "modules").mkdir()
     (checkout.root / "modules" / "README").write_text("modules\n")
     with (checkout.root / ".gitignore").open("a") as ignored:
         ignored.write(".terraform.lock.hcl\n")
     release(checkout, "dev", Release(DIGEST, archive.object_name, archive.sha256))
     release(checkout, "prod", Release(DIGEST, archive.object_name, archive.sha256))
+    checkout.commit("Add roots and a release")
+    return Released(checkout, archive)
+
+
+@pytest.fixture
+def site(released: Released, buckets: Buckets, tmp_path: Path) -> Checkout:
+    """A checkout whose environments Terraform can plan and apply, with a release made for dev."""
+    archive = released.archive
     for name in ("dev", "staging", "prod"):
         buckets.objects[f"example-{name}-functions", archive.object_name] = archive.content
-    checkout.commit("Add roots and a release")
-    return checkout
+    return _copy(released.checkout, tmp_path)
 
 
 def write_root(checkout: Checkout, name: str, resource: str) -> None:
