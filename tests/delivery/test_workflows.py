@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +23,9 @@ _FILES: Final = sorted(_FOLDER.glob("*.yml"))
 _ACTIONLINT: Final = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 _PINNED: Final = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
 _SAME_REPOSITORY: Final = "github.event.pull_request.head.repo.full_name == github.repository"
+_SOMEBODY: Final = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.com")
+_MAKE_THERE: Final = ("make", "--no-print-directory", "-o", ".venv/.ready")
+"""With the packages of these tests, however old their lock is."""
 _MAKE: Final = re.compile(r"^make ([a-z-]+)")
 _WRITES: Final = {
     ("release.yml", "build"): {"id-token", "attestations"},
@@ -171,15 +176,55 @@ def test_the_label_that_allows_deleting_has_one_name() -> None:
         assert DELETE_LABEL in (_FOLDER / name).read_text(), f"{name} and delivery/plan_policy.py differ"
 
 
-def test_steps_are_thin_over_targets_that_exist() -> None:
-    """Each make target that a workflow calls runs in a checkout as far as ``make -n`` goes."""
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What somebody gets who clones this repository, with what is not committed yet, and its packages."""
+    folder = tmp_path_factory.mktemp("clone") / "tallygate"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY, capture_output=True, check=True,
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, folder / name)
+    (folder / ".venv/bin").mkdir(parents=True)
+    python = folder / ".venv/bin/python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    for command in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "--message", "Clone")):
+        subprocess.run(["git", *_SOMEBODY, *command], cwd=folder, check=True)
+    return folder
+
+
+def run(clone: Path, *command: str) -> str:
+    """Run a step there, with nothing of this machine's settings; what it printed."""
+    passed = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    done = subprocess.run(command, cwd=clone, env=passed, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_the_steps_that_need_no_cloud_run_in_a_fresh_clone(clone: Path) -> None:
+    """What the pull request, release and promotion workflows do before they speak to Google or GitHub."""
+    before = json.loads((clone / "terraform/dev/release.auto.tfvars.json").read_text())
+
+    run(clone, *_MAKE_THERE, "release", "ENV=dev", "IMAGE=keep")
+    after = json.loads((clone / "terraform/dev/release.auto.tfvars.json").read_text())
+
+    assert after["functions_archive"] != before["functions_archive"]
+    assert (clone / "build/release" / after["functions_archive"]["object"]).is_file()
+    assert (clone / "build/release/proxy.cdx.json").is_file()
+    changed = run(clone, "git", "status", "--porcelain").split()
+    assert changed == ["M", "terraform/dev/release.auto.tfvars.json"], "a release changes its own file alone"
+
+
+def test_steps_are_thin_over_targets_that_exist(clone: Path) -> None:
+    """Each make target that a workflow calls runs in a fresh clone as far as ``make -n`` goes."""
     called = {match[1] for _, _, step in steps() if (match := _MAKE.match(step.get("run", "")))}
 
     for target in sorted(called):
-        done = subprocess.run(
-            ["make", "-n", target, "ENV=dev"], cwd=REPOSITORY, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"make {target}: {done.stderr}"
+        assert run(clone, *_MAKE_THERE, "-n", target, "ENV=dev"), f"make {target} does nothing"
     assert called >= {
         "test",
         "plan",

@@ -59,8 +59,8 @@ def test_the_first_apply_counts_its_steps() -> None:
     page = PAGE.read_text()
     headings = re.findall(r"^## (\d) ", page, re.M)
 
-    assert headings == ["1", "2", "3", "4"]
-    assert "four steps" in page
+    assert headings == ["1", "2", "3", "4", "5"]
+    assert "to a first completion: five steps" in page
 
 
 def test_state_buckets_are_the_ones_that_bootstrap_makes() -> None:
