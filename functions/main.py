@@ -16,8 +16,10 @@ from google.cloud import bigquery
 from tallygate.appdb import Database, open_database
 from tallygate.appdb.later import OpenedLater
 from tallygate.metering.after_close import AfterClosePolicy
+from tallygate.metering.archive import ArchivedLine
 from tallygate.metering.rating import PriceRow, prices_from
-from tallygate.metering.report import Reporter, report, send_policy
+from tallygate.metering.report import Reporter, report, send_policy, take_over
+from tallygate.metering.restoring import lines_from
 from tallygate.metering.settings import ReporterSettings, reporter_settings
 from tallygate.metering.sinks import UsageSink
 from tallygate.metering.sinks.cloudevents import CloudEventsSink
@@ -45,7 +47,8 @@ Answer = tuple[dict[str, Any], int]
 def usage_reporter(request: flask.Request) -> Answer:
     """Seal and send usage: POST ``{"depth"}`` or ``{"from", "to", "tenant", "dry_run"}``. GET: it is up.
 
-    With ``price_version`` usage without a price is given that one first.
+    With ``price_version`` usage without a price is given that one first; ``lines`` are taken over from the
+    archive, and not sealed yet.
     """
     if request.method == "GET":
         return {"function": "usage_reporter"}, 200
@@ -58,12 +61,19 @@ def usage_reporter(request: flask.Request) -> Answer:
     prices: list[PriceRow] = []
     try:
         window = window_from(body, settings.clock.now())
+        if "lines" in body:
+            return _restored(lines_from(body["lines"], window))
         if window.price_version:
             prices = prices_from(settings.catalogue, window.price_version, settings.clock.now())
     except RequestError as error:
         return {"error": str(error), "problems": error.problems}, 400
     run = report(_reporter(), window, prices)
     return run.answer(), 500 if run.error else 200
+
+
+def _restored(lines: list[ArchivedLine]) -> Answer:
+    run = take_over(_reporter(), lines)
+    return run, 500 if "error" in run else 200
 
 
 @functions_framework.http  # type: ignore[untyped-decorator]

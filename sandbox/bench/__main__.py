@@ -10,6 +10,7 @@ import typer
 from sandbox.bench import ledger_suite, proxy_suite
 from sandbox.bench.load import RefusedError
 from sandbox.bench.result import RESULT_PATH, write_result
+from sandbox.bench.warehouse import WrongSumError
 
 SUITES: Final = ("proxy", "ledger")
 
@@ -39,7 +40,7 @@ def main(
     except (RefusedError, TimeoutError) as error:
         print(f"the benchmark could not run: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
-    except ledger_suite.WrongSumError as error:
+    except WrongSumError as error:
         print(f"the ledger is wrong: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
     print(f"written to {RESULT_PATH}")

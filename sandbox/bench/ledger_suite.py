@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import resource
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
-from google.api_core.client_options import ClientOptions
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from sandbox.bigquery.store import Warehouse as Store
-from sandbox.layout import DATASET_LEDGER, DATASET_RAW, PROJECT_ID, REPOSITORY
-from sandbox.parts import free_port
-from sandbox.warehouse import create_warehouse, table_schema
+from sandbox.bench import explain_suite
+from sandbox.bench.warehouse import DUPLICATES, TENANTS, TOKENS, Usage, WrongSumError, facade, load
+from sandbox.layout import DATASET_LEDGER, DATASET_RAW, PROJECT_ID
+from sandbox.warehouse import create_warehouse
 from tallygate.appdb.sqlite import SQLiteDatabase
 from tallygate.clock import FixedClock
 from tallygate.metering.report import Reporter, Run, report
@@ -37,22 +33,9 @@ from tallygate.metering.sinks import Answer, MeterEvent, UsageSink, Verdict
 from tallygate.metering.warehouse import Warehouse
 from tallygate.metering.window import window_from
 
-TENANTS: Final = 1000
 NOW: Final = datetime(2026, 3, 10, 23, 59, tzinfo=UTC)
 GRACE: Final = timedelta(hours=1)
-DUPLICATES: Final = 100
-"""One line in so many comes twice."""
 MULTIPLES: Final = (1, 10, 100)
-_STDOUT: Final = "run_googleapis_com_stdout"
-_START_SECONDS: Final = 60
-_LOOK_SECONDS: Final = 0.1
-_DUCK_TYPES: Final = {"STRING": "VARCHAR", "FLOAT64": "DOUBLE", "BOOL": "BOOLEAN"}
-_TOKENS: Final = 1000
-"""Input tokens of a request, half of them from the cache where that is counted, and its output."""
-
-
-class WrongSumError(Exception):
-    """What was sealed is not what was put in: the speed of a wrong answer is of no interest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +47,6 @@ class Size:
     """More events, to see that time grows no faster than they do; 0: not looked at."""
     requests: int = 2000
     """Of the 5 minutes whose calls to Stripe are counted, before it is multiplied."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Some usage of all tenants, evenly spread."""
-
-    events: int
-    start: datetime
-    seconds: int
 
 
 @dataclass(slots=True)
@@ -118,6 +92,11 @@ def run(say: Callable[[str], None], size: Size | None = None) -> dict[str, Any]:
             f"peak {more.rss_mib} MiB; time × {more.seconds / sealed.seconds:.1f} for events × "
             f"{size.large / size.events:.0f}"
         )
+    explained = explain_suite.run(size.events)
+    say(
+        f"a line of {size.events:,} requests: `tallygate invoice explain` {explained.sums_seconds:.1f} s, "
+        f"with --requests {explained.list_seconds:.1f} s"
+    )
     calls = {}
     for multiple in MULTIPLES:
         five_minutes = Usage(size.requests * multiple, NOW - timedelta(minutes=6), 300)
@@ -137,14 +116,14 @@ def run(say: Callable[[str], None], size: Size | None = None) -> dict[str, Any]:
 def _measured(usage: Usage, *, send: bool) -> _Sealed:
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "bigquery"
-        with _facade(state) as (client, _):
+        with facade(state) as (client, _):
             create_warehouse(client, PROJECT_ID, DATASET_RAW, DATASET_LEDGER)
             errors = client.insert_rows_json(f"{PROJECT_ID}.{DATASET_LEDGER}.billing_segments", _segments())
             if errors:
                 raise WrongSumError(f"billing segments were refused: {errors}")
             _report(client, Path(folder), _CountingSink(), send=False)  # names the ledger, once for all
-        _load(state, usage)
-        with _facade(state) as (client, process):
+        load(state, usage)
+        with facade(state) as (client, process):
             return _sealed(client, process, Path(folder), usage, send=send)
 
 
@@ -188,11 +167,11 @@ def _check(client: bigquery.Client, usage: Usage) -> None:
         "GROUP BY d.meter"
     )
     found = {row["meter"]: row["value"] for row in client.query_and_wait(text)}
-    half = usage.events * _TOKENS // 2
+    half = usage.events * TOKENS // 2
     wanted = {
         "llm_input_tokens": half,
         "llm_cached_input_tokens": half,
-        "llm_output_tokens": usage.events * _TOKENS,
+        "llm_output_tokens": usage.events * TOKENS,
     }
     if found != wanted:
         raise WrongSumError(f"sealed {found}, should be {wanted}")
@@ -230,72 +209,3 @@ def _segments() -> list[dict[str, Any]]:
         }
         for number in range(TENANTS)
     ]
-
-
-def _load(state: Path, usage: Usage) -> None:
-    """Fill the raw table while the façade is down: a million rows over its API take minutes."""
-    (payload,) = (column for column in table_schema(_STDOUT) if column["name"] == "jsonPayload")
-    given = {
-        "event": "'llm_usage'",
-        "schema_version": "1",
-        "request_id": "'req-' || n",
-        "tenant_id": f"'tenant-' || (n % {TENANTS})",
-        "input_tokens": str(_TOKENS // 2),
-        "cached_input_tokens": str(_TOKENS // 2),
-        "cache_write_tokens": "0",
-        "output_tokens": str(_TOKENS),
-        "total_tokens": str(2 * _TOKENS),
-        "cost_nano_usd": "'0'",
-        "billable": "TRUE",
-        "unpriced": "FALSE",
-    }
-    fields = ", ".join(f"{column['name']} := {_value(column, given)}" for column in payload["fields"])
-    moment = f"TIMESTAMPTZ '{usage.start.isoformat()}' + to_seconds(n * {usage.seconds / usage.events})"
-    store = Store(state, PROJECT_ID)
-    try:
-        with store.transaction() as connection:
-            connection.execute(
-                f"INSERT INTO {DATASET_RAW}.{_STDOUT} "  # noqa: S608 - numbers and names of this file
-                "(insertId, logName, timestamp, receiveTimestamp, jsonPayload) "
-                "SELECT 'req-' || n, 'projects/p/logs/run.googleapis.com%2Fstdout', "
-                f"{moment}, {moment} + INTERVAL 1 SECOND * copy, STRUCT_PACK({fields}) "
-                f"FROM (SELECT UNNEST(RANGE({usage.events})) AS n) "
-                f"CROSS JOIN (SELECT UNNEST([0, 1]) AS copy) WHERE copy = 0 OR n % {DUPLICATES} = 0"
-            )
-    finally:
-        store.close()
-
-
-def _value(column: Mapping[str, Any], given: Mapping[str, str]) -> str:
-    return f"CAST({given.get(column['name'], 'NULL')} AS {_DUCK_TYPES[column['type']]})"
-
-
-@contextmanager
-def _facade(state: Path) -> Iterator[tuple[bigquery.Client, subprocess.Popen[bytes]]]:
-    """The façade on a folder, and the official client pointed at it."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "sandbox.bigquery", "--port", str(port), "--state", str(state)]
-    process = subprocess.Popen([*command, "--project", PROJECT_ID], cwd=REPOSITORY)
-    try:
-        deadline = time.monotonic() + _START_SECONDS
-        while not _answers(f"{url}/_sandbox/health"):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise TimeoutError("the façade of BigQuery did not start")
-            time.sleep(_LOOK_SECONDS)
-        options = ClientOptions(api_endpoint=url)
-        client = bigquery.Client(
-            project=PROJECT_ID, credentials=AnonymousCredentials(), client_options=options
-        )
-        yield client, process
-        client.close()
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
 
 from tallygate.appdb import open_database
+from tallygate.cli import archive_replay
 from tallygate.cli.errors import OperatorError
 from tallygate.cli.functions import REPORTER
 from tallygate.cli.options import AsJson, Yes, confirm
@@ -28,6 +30,7 @@ _DUE: Final = (
     "usage_hour", "tenant_id", "meter", "segment_id", "value", "disposition", "reason", "late", "correction",
 )  # fmt: skip
 _UNPRICED: Final = ("tenant_id", "model", "requests", "total_tokens", "cost_nano_usd")
+_ARCHIVED: Final = ("usage_hour", "tenant_id", "meter", "used", "archived", "sealed", "difference")
 _STOPPED: Final = ("usage_hour", "tenant_id", "meter", "used", "sealed")
 
 
@@ -42,6 +45,10 @@ def replay(
     to: Annotated[str, typer.Option("--to", help="RFC 3339, exclusive, rounded up to an hour.")],
     tenant: Annotated[str, typer.Option(help="One tenant; else all.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
+    archive: Annotated[
+        str, typer.Option(help="Also take what the warehouse has lost from here: gs://BUCKET, or a folder.")
+    ] = "",
+    yes: Yes = False,
     format_: Annotated[Format, typer.Option("--format")] = Format.TABLE,
     as_json: AsJson = False,
 ) -> None:
@@ -58,6 +65,8 @@ def replay(
         raise OperatorError("\n".join(error.problems)) from error
     if not dry_run:
         REPORTER.url()
+    if archive and not _restored(settings, window, archive, yes=yes, format_=format_):
+        return
     rows = _due(settings, window)
     due = [row for row in rows if not row["stopped"]]
     stopped = [row for row in rows if row["stopped"]]
@@ -135,6 +144,25 @@ def show(
     totals = {name: sum(spent[name] for spent in hours.values()) for name in (REQUESTS, *METERS)}
     rows = [{"meter": name, "used": used, "unit": _unit(name)} for name, used in totals.items()]
     print(written(rows, ("meter", "used", "unit"), format_))
+
+
+def _restored(
+    settings: ReporterSettings, window: Window, archive: str, *, yes: bool, format_: Format
+) -> bool:
+    """Show what the archive adds, and have it taken over; whether to go on sealing."""
+    found = archive_replay.compare(settings, window, archive)
+    print(written(found.rows, _ARCHIVED, format_))
+    said = f"{found.files} files, {len(found.missing)} lines that the warehouse lacks"
+    said += f", {found.unusable} of them not usable" if found.unusable else ""
+    said += f"; {found.unreadable} lines are no usage lines" if found.unreadable else ""
+    print(said, file=sys.stderr)
+    if window.dry_run:
+        return False
+    if found.missing:
+        confirm(f"Take over {len(found.missing)} lines from {archive} and seal what they add?", yes=yes)
+        done = archive_replay.restore(window, found.missing)
+        print(f"{done} lines taken over", file=sys.stderr)
+    return True
 
 
 def _unit(name: str) -> str:

@@ -16,11 +16,13 @@ from tallygate.clock import Clock
 from tallygate.leases import Lease
 from tallygate.logs import emit
 from tallygate.metering.after_close import AfterClosePolicy, LateUsage
+from tallygate.metering.archive import ArchivedLine
 from tallygate.metering.fence import FenceError
 from tallygate.metering.one_off import OneOffInvoices
 from tallygate.metering.rating import PriceRow, rate, unpriced_usage
 from tallygate.metering.reach import note_reach, reach
 from tallygate.metering.refusals import note_refusals
+from tallygate.metering.restoring import restore
 from tallygate.metering.seal import Sealed, Survey, note_rejects, seal, stopped_buckets, survey
 from tallygate.metering.send import LedgerWriteError, Sender, SendPolicy, SendResult
 from tallygate.metering.sinks import UsageSink
@@ -138,6 +140,18 @@ def report(reporter: Reporter, window: Window, prices: Sequence[PriceRow] = ()) 
         run.error = f"{type(error).__name__}: {error}"
     _summarise(run, window, warehouse.jobs)
     return run
+
+
+def take_over(reporter: Reporter, lines: Sequence[ArchivedLine]) -> dict[str, Any]:
+    """Take lines over from the archive; the answer, with ``error`` when the caller is to ask again."""
+    run_id, warehouse = uuid.uuid4().hex, reporter.warehouse()
+    answer: dict[str, Any] = {"run_id": run_id}
+    try:
+        answer["restored"] = restore(warehouse, lines, now=reporter.clock.now(), run_id=run_id)
+    except _TRY_AGAIN as error:
+        answer["error"] = f"{type(error).__name__}: {error}"
+    emit("usage_restored", "ERROR" if "error" in answer else "WARNING", job=JOB, lines=len(lines), **answer)
+    return answer
 
 
 def _rehearse(

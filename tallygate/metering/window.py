@@ -21,7 +21,7 @@ _END_OF_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC)
 AfterClose = Literal["", "one_off:", "waived:below_minimum"]
 """What becomes of usage whose period's invoice is closed while no period is open, as the query ``due`` takes
 it; empty: it waits as parked."""
-_FIELDS: Final = frozenset({"depth", "from", "to", "tenant", "dry_run", "price_version"})
+_FIELDS: Final = frozenset({"depth", "from", "to", "tenant", "dry_run", "price_version", "lines"})
 
 
 class RequestError(ValueError):

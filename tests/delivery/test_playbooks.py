@@ -27,8 +27,11 @@ from sandbox.demo.settle import now
 from sandbox.layout import STRIPE_API_KEY
 from tallygate.appdb import open_database
 from tallygate.cli.__main__ import app
+from tallygate.clock import parse_rfc3339, rfc3339
 from tallygate.tenants import get_tenant, list_keys
 from tests.delivery.conftest import Checkout, release
+from tests.sql.cases import line as usage_line
+from tests.support.archived import write_archive
 
 FOLDER: Final = REPOSITORY / "docs" / "playbooks" / "tasks"
 PAGES: Final = {
@@ -287,6 +290,11 @@ def _usage_that_is_not_sealed(desk: Desk) -> None:
     url = desk.variables["GATEWAY"]
     httpx.post(f"{url}/v1/chat/completions", json=body, headers=key, timeout=60).raise_for_status()
     httpx.post(f"{desk.sandbox.state['router_url']}/_sandbox/tick", timeout=60).raise_for_status()
+    archive = desk.checkout.root.parent / "archive"
+    lost = rfc3339(parse_rfc3339(desk.variables["TO"]) - timedelta(hours=1))
+    tenant_id = desk.sandbox.state["tenants"][-1]["tenant_id"]
+    write_archive(archive, usage_line("lost", at=lost, tenant_id=tenant_id))
+    desk.variables["ARCHIVE"] = str(archive)
 
 
 _BEFORE: Final[Mapping[str, Callable[[Desk], None]]] = {
@@ -343,6 +351,7 @@ def _money_is_back(desk: Desk, printed: str) -> None:
 
 
 def _nothing_was_missing(desk: Desk, printed: str) -> None:
+    assert "sealed=" in printed, "neither the request nor the line of the archive was sealed"
     assert printed.rstrip().endswith("[]"), "something is left to seal after a replay"
 
 

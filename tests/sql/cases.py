@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from tallygate.metering.archive import ArchivedLine
 from tests.support.googlesql import Case
 
 Row = dict[str, Any]
@@ -16,6 +17,7 @@ DELTAS: Final = "ledger.meter_deltas"
 DELIVERIES: Final = "ledger.meter_deliveries"
 REJECTED: Final = "ledger.rejected_lines"
 RATINGS: Final = "ledger.usage_ratings"
+RESTORED: Final = "ledger.restored_lines"
 EPOCHS: Final = "ledger.ledger_epochs"
 
 HOUR: Final = "2026-03-10T14:00:00Z"
@@ -180,6 +182,21 @@ def price(model: str = "small", **changes: Any) -> Row:
     return row | changes
 
 
+def restored(request_id: str = "r1", **changes: Any) -> Row:
+    """A usage line of tenant acme that was taken from the archive."""
+    raw = line(request_id)
+    row: Row = {
+        "insert_id": request_id,
+        "line_timestamp": raw["timestamp"],
+        "received_at": raw["receiveTimestamp"],
+        **raw["jsonPayload"],
+        "file": "f.json",
+        "restored_at": NOW,
+        "run_id": "run1",
+    }
+    return row | changes
+
+
 UNPRICED: Final[Row] = {"unpriced": True, "price_version": None, "cost_nano_usd": "0"}
 PRICES_TYPE: Final = (
     "ARRAY<STRUCT<model STRING, provider_model STRING, price_version STRING, input_pico INT64, "
@@ -213,6 +230,10 @@ DUE: Final = {
     "retry_refused": ("BOOL", False),
 }
 STRANGERS: Final = {"strangers_before": ("TIMESTAMP", "2026-03-10T13:30:00Z")}
+LINES_TYPE: Final = (
+    "ARRAY<STRUCT<" + ", ".join(f"{name} {kind}" for name, kind in ArchivedLine.columns().items()) + ">>"
+)
+_ARCHIVED: Final = ArchivedLine.columns().keys()
 RATE: Final[dict[str, tuple[str, Any]]] = {
     **WINDOW,
     "prices": (PRICES_TYPE, [price()]),
@@ -277,6 +298,25 @@ USAGE_CLEAN: Final = (
         expected=[
             {"request_id": "r1", "input_tokens": 100, "cost_nano_usd": 5000, "rejected_reason": None},
             {"request_id": "r2", "input_tokens": 100, "cost_nano_usd": 5000, "rejected_reason": None},
+        ],
+    ),
+    Case(
+        name="a line from the archive counts once, beside the raw table's or without it",
+        sql="usage_clean.sql",
+        tables={
+            STDOUT: [line("r1")],
+            RESTORED: [restored("r1"), restored("r2"), restored("r2"), restored("r3", input_tokens=None)],
+            SEGMENTS: [segment()],
+        },
+        expected=[
+            {"request_id": "r1", "input_tokens": 100, "cost_nano_usd": 5000, "rejected_reason": None},
+            {"request_id": "r2", "input_tokens": 100, "cost_nano_usd": 5000, "rejected_reason": None},
+            {
+                "request_id": "r3",
+                "input_tokens": None,
+                "cost_nano_usd": None,
+                "rejected_reason": "missing_count",
+            },
         ],
     ),
     Case(
@@ -1276,6 +1316,65 @@ STATEMENTS: Final = (
                 "total_tokens": 240,
                 "cost_nano_usd": 380,
             }
+        ],
+    ),
+    Case(
+        name="lines from the archive are appended as they are",
+        sql="restore.sql",
+        parameters={
+            "lines": (
+                LINES_TYPE,
+                [{name: value for name, value in restored("r1").items() if name in _ARCHIVED}],
+            ),
+            "now": ("TIMESTAMP", NOW),
+            "run_id": ("STRING", "run1"),
+        },
+        expected=[
+            {
+                "request_id": "r1",
+                "line_timestamp": "2026-03-10T14:10:00Z",
+                "input_tokens": 100.0,
+                "cost_nano_usd": "5000",
+                "billable": True,
+                "file": "f.json",
+                "restored_at": NOW,
+                "run_id": "run1",
+            }
+        ],
+    ),
+    Case(
+        name="the lines that the warehouse holds are listed, usable or not",
+        sql="known_lines.sql",
+        parameters=WINDOW,
+        tables={
+            STDOUT: [
+                line("r1"),
+                admit("r1"),
+                line("r2", total_tokens=1),
+                line("r3", at="2026-03-10T16:00:00Z"),
+            ],
+            RESTORED: [restored("r4")],
+            SEGMENTS: [segment()],
+        },
+        expected=[
+            {"event": "llm_usage", "request_id": "r1"},
+            {"event": "llm_admit", "request_id": "r1"},
+            {"event": "llm_usage", "request_id": "r2"},
+            {"event": "llm_usage", "request_id": "r4"},
+        ],
+    ),
+    Case(
+        name="what is used and what is sealed of an hour stand side by side",
+        sql="hour_totals.sql",
+        parameters=WINDOW,
+        tables={
+            STDOUT: [line("r1", **ONLY_INPUT), line("r2", **ONLY_INPUT)],
+            SEGMENTS: [segment()],
+            DELTAS: [delta(1, value=60), delta(1, meter=OUTPUT, value=5, disposition="parked")],
+        },
+        expected=[
+            {"tenant_id": "acme", "meter": INPUT, "usage_hour": HOUR, "used": 200, "sealed": 60},
+            {"tenant_id": "acme", "meter": OUTPUT, "usage_hour": HOUR, "used": 0, "sealed": 5},
         ],
     ),
     Case(

@@ -1,8 +1,8 @@
 -- One row per line of the proxy's stdout, however often Cloud Logging delivered it: typed, and checked.
--- Source: the usage sink's tables. For: usage_events, unrecorded_usage, and the lines that can't be usage
+-- Source: the usage sink's tables, and what was taken from the archive (restored_lines). For: usage_events, unrecorded_usage, and the lines that can't be usage
 -- (rejected_reason is set), which the reporter copies to rejected_lines.
 -- Copies of a line carry the same timestamp, so that the deduplication leaves the partition column free to prune.
-WITH lines AS (
+WITH delivered AS (
   SELECT
     l.insertId AS insert_id,
     l.timestamp AS line_timestamp,
@@ -24,9 +24,9 @@ WITH lines AS (
     l.jsonPayload.price_version AS price_version,
     l.jsonPayload.stream_id AS stream_id,
     l.jsonPayload.seq AS seq,
-    COALESCE(l.jsonPayload.billable, TRUE) AS billable,
-    COALESCE(l.jsonPayload.unpriced, FALSE) AS unpriced,
-    COALESCE(l.jsonPayload.estimated, FALSE) AS estimated,
+    l.jsonPayload.billable AS billable,
+    l.jsonPayload.unpriced AS unpriced,
+    l.jsonPayload.estimated AS estimated,
     l.jsonPayload.input_tokens AS input_tokens,
     l.jsonPayload.cached_input_tokens AS cached_input_tokens,
     l.jsonPayload.cache_write_tokens AS cache_write_tokens,
@@ -34,10 +34,75 @@ WITH lines AS (
     l.jsonPayload.total_tokens AS total_tokens,
     l.jsonPayload.cost_nano_usd AS cost_nano_usd
   FROM `${raw}.run_googleapis_com_stdout` AS l
-  WHERE l.timestamp IS NOT NULL
+  UNION ALL
+  SELECT
+    r.insert_id,
+    r.line_timestamp,
+    r.received_at,
+    CAST(NULL AS STRING) AS text_payload,
+    r.event,
+    r.schema_version,
+    r.request_id,
+    r.tenant_id,
+    r.key_id,
+    r.model,
+    r.provider_model,
+    r.served_model,
+    r.endpoint,
+    r.status,
+    r.http_status,
+    r.error_type,
+    r.attempts,
+    r.price_version,
+    r.stream_id,
+    r.seq,
+    r.billable,
+    r.unpriced,
+    r.estimated,
+    r.input_tokens,
+    r.cached_input_tokens,
+    r.cache_write_tokens,
+    r.output_tokens,
+    r.total_tokens,
+    r.cost_nano_usd
+  FROM `${ledger}.restored_lines` AS r
+),
+lines AS (
+  SELECT
+    d.insert_id,
+    d.line_timestamp,
+    d.received_at,
+    d.text_payload,
+    d.event,
+    d.schema_version,
+    d.request_id,
+    d.tenant_id,
+    d.key_id,
+    d.model,
+    d.provider_model,
+    d.served_model,
+    d.endpoint,
+    d.status,
+    d.http_status,
+    d.error_type,
+    d.attempts,
+    d.price_version,
+    d.stream_id,
+    d.seq,
+    COALESCE(d.billable, TRUE) AS billable,
+    COALESCE(d.unpriced, FALSE) AS unpriced,
+    COALESCE(d.estimated, FALSE) AS estimated,
+    d.input_tokens,
+    d.cached_input_tokens,
+    d.cache_write_tokens,
+    d.output_tokens,
+    d.total_tokens,
+    d.cost_nano_usd
+  FROM delivered AS d
+  WHERE d.line_timestamp IS NOT NULL
   QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY l.timestamp, l.jsonPayload.event, COALESCE(l.jsonPayload.request_id, l.insertId)
-    ORDER BY l.receiveTimestamp, l.insertId
+    PARTITION BY d.line_timestamp, d.event, COALESCE(d.request_id, d.insert_id)
+    ORDER BY d.received_at, d.insert_id
   ) = 1
 ),
 refused AS (

@@ -1,0 +1,42 @@
+-- Appends lines that were taken from the archive. Copies of a line count once, whichever table holds them.
+INSERT INTO `${ledger}.restored_lines` (
+  insert_id, line_timestamp, received_at, event, schema_version, request_id,
+  tenant_id, key_id, model, provider_model, served_model, endpoint,
+  status, http_status, error_type, attempts, price_version, stream_id,
+  seq, billable, unpriced, estimated, input_tokens, cached_input_tokens,
+  cache_write_tokens, output_tokens, total_tokens, cost_nano_usd, file, restored_at,
+  run_id
+)
+SELECT
+  l.insert_id,
+  l.line_timestamp,
+  l.received_at,
+  l.event,
+  l.schema_version,
+  l.request_id,
+  l.tenant_id,
+  l.key_id,
+  l.model,
+  l.provider_model,
+  l.served_model,
+  l.endpoint,
+  l.status,
+  l.http_status,
+  l.error_type,
+  l.attempts,
+  l.price_version,
+  l.stream_id,
+  l.seq,
+  l.billable,
+  l.unpriced,
+  l.estimated,
+  l.input_tokens,
+  l.cached_input_tokens,
+  l.cache_write_tokens,
+  l.output_tokens,
+  l.total_tokens,
+  l.cost_nano_usd,
+  l.file,
+  @now AS restored_at,
+  @run_id AS run_id
+FROM UNNEST(@lines) AS l
