@@ -20,7 +20,7 @@ from tallygate.subscriptions.binding import tenant_of
 from tallygate.subscriptions.facts import Customer
 from tallygate.subscriptions.mapping import Finding, Standing, standing
 from tallygate.subscriptions.plan_changes import as_plan_gives
-from tallygate.subscriptions.segments import revise, segments_of, stored_segment
+from tallygate.subscriptions.segments import revise, segments_of, stored_segment, swapped_prices
 from tallygate.tenants import Tenant, get_tenant, tenant_document, tenant_from
 
 SETTLE_AFTER: Final = timedelta(seconds=30)
@@ -154,7 +154,8 @@ class Follower:
                 changed = self._write(begun, tenant, given, rows)
             except _MovedError:
                 continue
-            return Followed(True, changed or bool(rows), given.findings)
+            swapped = tuple(Finding("price_changed", text) for text in swapped_prices([*known, *rows]))
+            return Followed(True, changed or bool(rows), (*given.findings, *swapped))
         return Followed(written=False)
 
     def differs(self, facts: Customer) -> bool:

@@ -26,7 +26,9 @@ STATUS: Final[Mapping[SubscriptionStatus, TenantStatus]] = {
 _RANK: Final[tuple[TenantStatus, ...]] = ("active", "grace", "suspended", "pending", "closed")
 """Of several subscriptions the one that gives most decides."""
 
-FindingKind = Literal["two_items", "item_missing", "plan_unknown", "subscriptions_of_two_plans"]
+FindingKind = Literal[
+    "two_items", "item_missing", "plan_unknown", "price_changed", "subscriptions_of_two_plans"
+]
 
 
 @dataclass(frozen=True, slots=True)

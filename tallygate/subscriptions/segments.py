@@ -170,6 +170,28 @@ class _Writer:
         )
 
 
+def swapped_prices(rows: Iterable[BillingSegment]) -> list[str]:
+    """Other prices than its present one by which the running period bills a meter, with their subscription.
+
+    A metered price changes at a period's end only; between, somebody changed it beside ``plans apply``.
+    Periods are told apart by their ends: an item whose price was swapped begins one of its own.
+    """
+    held = newest(rows)
+    current = _open(held)
+    if current is None:
+        return []
+    now = {item.meter: item.price for item in current.items}
+    return sorted(
+        {
+            f"{current.subscription_id} {item.meter} {item.price} {now[item.meter]}"
+            for segment in held
+            if segment.subscription_id == current.subscription_id and segment.period_end == current.period_end
+            for item in segment.items
+            if now.get(item.meter, item.price) != item.price
+        }
+    )
+
+
 def segments_of(database: Database, tenant_id: str) -> list[BillingSegment]:
     """All rows of a tenant's segments, in no order."""
     found = database.query("segments", [Condition("tenant_id", "==", tenant_id)])

@@ -75,7 +75,8 @@ FIRES: Final[dict[str, Make]] = {
     "stripe-access-refused": stop("stripe_access_refused"),
     "meter-stopped": stop("meter_closed"),
     "two-items": stop("two_items"),
-    "subscription-unbillable": stop("plan_unknown"),
+    "changed-by-hand": stop("item_missing"),
+    "subscription-unbillable": stop("subscription_drift"),
     "event-parked": stop("event_parked"),
     "inbox-backlog": lambda s: spread(s.sync_run(backlog=300), 40, over_minutes=40),
     "invoice-unbalanced": stop("invoice_unbalanced"),
@@ -170,6 +171,7 @@ QUIET: Final[dict[str, dict[str, Make]]] = {
     },
     "meter-stopped": {"two items": stop("two_items")},
     "two-items": {"a closed meter": stop("meter_closed")},
+    "changed-by-hand": {"a drift": stop("subscription_drift")},
     "webhook-failing": {
         "one that Stripe repeats": webhook("store_failed", 1),
         "events as they come": webhook("stored", 100),
