@@ -6,6 +6,8 @@ The real provider is only looked for in Terraform's local plugin folders; no reg
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import re
@@ -148,27 +150,40 @@ class Terraform:
 
 @dataclass(frozen=True, slots=True)
 class Plans:
-    """Plans of whole roots, each made once: the committed values, with what a variant changes."""
+    """Plans of whole roots, made once for all workers: the committed values, with what a variant changes."""
 
     terraform: Terraform
     folders: pytest.TempPathFactory
+    shared: Path
+    """A folder of this test run, for all workers."""
     made: dict[str, dict[str, Any]]
 
     def of(self, root: str, *, values: str = "", **changes: Any) -> dict[str, Any]:
         """The plan of a root; ``values`` names its value file where it has several."""
         key = json.dumps([root, values, changes], sort_keys=True)
         if key not in self.made:
-            workspace = self.terraform.root(root, self.folders.mktemp(root))
-            if values:
-                shutil.copy(workspace.folder / values, workspace.folder / "aa_values.auto.tfvars")
-            self.made[key] = workspace.plan(**changes)
+            file = self.shared / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+            with file.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not file.exists():
+                    file.write_text(json.dumps(self._plan(root, values, changes)))
+            self.made[key] = json.loads(file.read_text())
         return self.made[key]
+
+    def _plan(self, root: str, values: str, changes: dict[str, Any]) -> dict[str, Any]:
+        workspace = self.terraform.root(root, self.folders.mktemp(root))
+        if values:
+            shutil.copy(workspace.folder / values, workspace.folder / "aa_values.auto.tfvars")
+        return workspace.plan(**changes)
 
 
 @pytest.fixture(scope="session")
 def plans(terraform: Terraform, tmp_path_factory: pytest.TempPathFactory) -> Plans:
     """Plans of whole roots."""
-    return Plans(terraform, tmp_path_factory, {})
+    own = tmp_path_factory.getbasetemp()  # of a worker: in the folder of the whole run
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "plans"
+    shared.mkdir(exist_ok=True)
+    return Plans(terraform, tmp_path_factory, shared, {})
 
 
 @pytest.fixture(scope="session")
