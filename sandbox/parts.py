@@ -139,6 +139,7 @@ def _proxy(layout: Layout, number: int, python: str, options: Mapping[str, str])
         "TALLYGATE_HOST": "127.0.0.1",
         "K_SERVICE": SERVICE,
         "K_REVISION": REVISION,
+        "TALLYGATE_VERTEX_LOCATION": "global",  # of an environment's catalogue; the double does not speak it
         **options,
     }  # fmt: skip
     command = (python, "-m", "proxy")

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from proxy import usage, vertex
 from proxy.errors import ApiError
+from sandbox.parts import write_catalogue
 from tallygate.records import TokenCounts
 from tests.support.gateway import Instance, Site, tenant
 from tests.support.host import Host
@@ -332,3 +333,15 @@ def test_a_gateway_without_a_place_for_vertex_says_so(
 
     assert instance.process.wait(60) != 0
     assert "TALLYGATE_VERTEX_LOCATION: is missing" in instance.stderr.read_text()
+
+
+def test_a_sandbox_of_an_environment_with_such_a_model_calls_nobody_outside(tmp_path: Path) -> None:
+    """Its double answers that it does not know the call."""
+    entry = {"provider": "vertex_ai", "provider_model": MODEL}
+    (tmp_path / "from.json").write_text(json.dumps({"models": {"gemini": entry}}))
+
+    write_catalogue(tmp_path / "from.json", tmp_path / "to.json", "http://127.0.0.1:1")
+
+    assert (
+        json.loads((tmp_path / "to.json").read_text())["models"]["gemini"]["api_base"] == "http://127.0.0.1:1"
+    )
