@@ -22,6 +22,9 @@ def main(
     cold_starts: Annotated[int, typer.Option(min=1, help="Pairs of cold starts.")] = 7,
     steady_seconds: Annotated[int, typer.Option(min=5, help="Seconds at ten requests a second.")] = 30,
     events: Annotated[int, typer.Option(min=1000, help="Usage events to seal.")] = 1_000_000,
+    explained: Annotated[
+        int, typer.Option(help="Requests of an invoice line to explain; 0: don't.")
+    ] = 1_000_000,
     large: Annotated[int, typer.Option(help="Seal so many as well; 0: don't.")] = 10_000_000,
 ) -> None:
     """Measure the proxy beside a bare LiteLLM, and the ledger by itself."""
@@ -35,7 +38,7 @@ def main(
         if only in ("", "proxy"):
             write_result("proxy", proxy_suite.run(_say, size))
         if only in ("", "ledger"):
-            sizes = ledger_suite.Size(events=events, large=large)
+            sizes = ledger_suite.Size(events=events, large=large, explained=explained)
             write_result("ledger", ledger_suite.run(_say, sizes))
     except (RefusedError, TimeoutError) as error:
         print(f"the benchmark could not run: {error}", file=sys.stderr)

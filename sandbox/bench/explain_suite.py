@@ -23,7 +23,7 @@ import httpx
 import stripe
 from google.cloud import bigquery
 
-from sandbox.bench.warehouse import TOKENS, Usage, WrongSumError, answers, facade, load
+from sandbox.bench.warehouse import JOB_SECONDS, TOKENS, Usage, WrongSumError, answers, facade, load
 from sandbox.layout import DATASET_LEDGER, DATASET_RAW, PROJECT_ID, REPOSITORY
 from sandbox.parts import free_port
 from sandbox.warehouse import create_warehouse
@@ -138,7 +138,7 @@ def _report(client: bigquery.Client, folder: Path, stripe_url: str) -> None:
     clock = FixedClock(SEALED)
     database = SQLiteDatabase(folder / "app.sqlite3")
     reporter = Reporter(
-        warehouse=lambda: Warehouse(client, raw=DATASET_RAW, ledger=DATASET_LEDGER),
+        warehouse=lambda: Warehouse(client, DATASET_RAW, DATASET_LEDGER, job_seconds=JOB_SECONDS),
         sink=lambda: StripeSink(KEY, api_base=stripe_url),
         database=database,
         clock=clock,

@@ -22,7 +22,16 @@ from typing import Any, Final
 from google.cloud import bigquery
 
 from sandbox.bench import explain_suite
-from sandbox.bench.warehouse import DUPLICATES, TENANTS, TOKENS, Usage, WrongSumError, facade, load
+from sandbox.bench.warehouse import (
+    DUPLICATES,
+    JOB_SECONDS,
+    TENANTS,
+    TOKENS,
+    Usage,
+    WrongSumError,
+    facade,
+    load,
+)
 from sandbox.layout import DATASET_LEDGER, DATASET_RAW, PROJECT_ID
 from sandbox.warehouse import create_warehouse
 from tallygate.appdb.sqlite import SQLiteDatabase
@@ -47,6 +56,8 @@ class Size:
     """More events, to see that time grows no faster than they do; 0: not looked at."""
     requests: int = 2000
     """Of the 5 minutes whose calls to Stripe are counted, before it is multiplied."""
+    explained: int = 1_000_000
+    """Requests of the invoice line that is explained; 0: not looked at."""
 
 
 @dataclass(slots=True)
@@ -92,11 +103,12 @@ def run(say: Callable[[str], None], size: Size | None = None) -> dict[str, Any]:
             f"peak {more.rss_mib} MiB; time × {more.seconds / sealed.seconds:.1f} for events × "
             f"{size.large / size.events:.0f}"
         )
-    explained = explain_suite.run(size.events)
-    say(
-        f"a line of {size.events:,} requests: `tallygate invoice explain` {explained.sums_seconds:.1f} s, "
-        f"with --requests {explained.list_seconds:.1f} s"
-    )
+    if size.explained:
+        explained = explain_suite.run(size.explained)
+        say(
+            f"an invoice line of {size.explained:,} requests: explained in {explained.sums_seconds:.1f} s, "
+            f"its requests listed in {explained.list_seconds:.1f} s"
+        )
     calls = {}
     for multiple in MULTIPLES:
         five_minutes = Usage(size.requests * multiple, NOW - timedelta(minutes=6), 300)
@@ -145,7 +157,7 @@ def _report(client: bigquery.Client, folder: Path, sink: UsageSink, *, send: boo
     clock = FixedClock(NOW)
     database = SQLiteDatabase(folder / "app.sqlite3")
     reporter = Reporter(
-        warehouse=lambda: Warehouse(client, raw=DATASET_RAW, ledger=DATASET_LEDGER),
+        warehouse=lambda: Warehouse(client, DATASET_RAW, DATASET_LEDGER, job_seconds=JOB_SECONDS),
         sink=lambda: sink,
         database=database,
         clock=clock,

@@ -25,6 +25,8 @@ from sandbox.warehouse import table_schema
 TENANTS: Final = 1000
 DUPLICATES: Final = 100
 """One line in so many comes twice."""
+JOB_SECONDS: Final = 1800.0
+"""How long a job is waited for: a busy machine makes it slow, not wrong."""
 _STDOUT: Final = "run_googleapis_com_stdout"
 _START_SECONDS: Final = 60
 _LOOK_SECONDS: Final = 0.1
