@@ -64,13 +64,11 @@ def moves(client: stripe.StripeClient, successors: Mapping[str, str]) -> Iterato
 
 
 def carry_out(client: stripe.StripeClient, move: Move) -> None:
-    """Plan a move in Stripe; the price changes when the period ends.
+    """Plan a move in Stripe, whose prices are all active; the price changes when the period ends.
 
     Raises:
         stripe.StripeError: when Stripe does not answer; the next run finds it and goes on.
     """
-    for price in move.closed:
-        client.v1.prices.update(price, {"active": True})
     if move.schedule is None:
         made = client.v1.subscription_schedules.create({"from_subscription": move.subscription})
     else:

@@ -149,6 +149,8 @@ class _Publisher:
             elif move.state == "due":
                 yield Action("move_subscriber", move.subscription, f"{move.customer} at {rfc3339(move.at)}")
                 if not self._dry_run:
+                    for price in move.closed:
+                        self._client.v1.prices.update(price, {"active": True})
                     moving.carry_out(self._client, move)
 
     def _close_unused(self, others: Sequence[Any]) -> Iterator[Action]:
