@@ -72,19 +72,20 @@ fmt: $(READY) terraform-version ## Format Python and Terraform.
 	@$(BIN)/ruff format --quiet .
 	@terraform fmt -recursive modules terraform
 
-SUITES := ledger lifecycle kills
+SUITES := ledger lifecycle kills speed
 
 .PHONY: bench
 bench: $(READY) ## Measure the proxy beside a bare LiteLLM, and the ledger; about a quarter of an hour. ONLY=proxy or ledger
 	@$(BIN)/python -m sandbox.bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: soak
-soak: $(READY) ## Run the long tests, months under faults, subscriptions. ONLY=ledger, kills, lifecycle or path, SEEDS=n
+soak: $(READY) ## Run the long tests, months under faults, subscriptions, their speed. ONLY=ledger, kills, lifecycle, speed or path, SEEDS=n
 	@$(if $(filter $(SUITES),$(ONLY)),,$(BIN)/python -m pytest -m soak $(ONLY))
 	@$(if $(filter-out ledger kills,$(ONLY)),,$(BIN)/python -m tests.faults $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(filter file,$(origin SEED)),--seeds $(SEEDS),--seed $(SEED)))
 	@$(if $(filter-out lifecycle,$(ONLY)),,$(BIN)/python -m tests.tallygate.subscriptions.lifecycle \
 	  $(if $(filter file,$(origin SEEDS)),,--seeds $(SEEDS)))
+	@$(if $(filter-out speed,$(ONLY)),,$(BIN)/python -m tests.tallygate.subscriptions.speed)
 
 .PHONY: release
 release: $(READY) ## Build what is deployed from this commit and record it. ENV=dev PUBLISH=yes IMAGE=keep BASE_IMAGE=python@sha256:…

@@ -98,6 +98,12 @@ resource "google_cloud_run_v2_service" "main" {
         }
       }
 
+      # functions-framework serves with four threads for each CPU unless told: requests beyond would wait unseen.
+      env {
+        name  = "THREADS"
+        value = tostring(var.resources.concurrency)
+      }
+
       dynamic "env" {
         for_each = var.environment
 

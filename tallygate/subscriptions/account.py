@@ -10,6 +10,7 @@ import stripe
 
 from tallygate.subscriptions import moving
 from tallygate.subscriptions.events import (
+    SNAPSHOT_EVENTS,
     THIN_EVENTS,
     StripeEvent,
     UnreadableEventError,
@@ -207,9 +208,10 @@ class StripeAccount:
             raise AccountError(f"the report {event_id} lacks a field: {error}") from error
 
     def events_since(self, moment: datetime) -> Iterator[StripeEvent]:
-        """Stripe's own list of the thin events that matter here, newest first.
+        """Stripe's own lists of the events that matter here: thin ones, and snapshots that nobody took.
 
-        What it lists is what the event destination is sent, under the same ids.
+        What the first lists is what the event destination is sent, under the same ids. The second is empty
+        unless an endpoint takes snapshots and has missed some.
 
         Raises:
             AccountError: when Stripe does not answer.
@@ -217,10 +219,21 @@ class StripeAccount:
         since = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         for kinds in _chunks(THIN_EVENTS):
             params: Any = {"created": {"gte": since}, "types": kinds, "limit": _PAGE}
-            yield from self._listed(params)
+            listed = self._client.v2.core.events
+            yield from self._read(self._asked(lambda: list(listed.list(params).auto_paging_iter())))  # noqa: B023
+        missed: Any = {
+            "created": {"gte": int(moment.timestamp())},
+            "types": list(SNAPSHOT_EVENTS),
+            "delivery_success": False,
+            "limit": _PAGE,
+        }
+        yield from self._read(
+            self._asked(lambda: list(self._client.v1.events.list(missed).auto_paging_iter()))
+        )
 
-    def _listed(self, params: Any) -> Iterator[StripeEvent]:
-        for event in self._asked(lambda: list(self._client.v2.core.events.list(params).auto_paging_iter())):
+    @staticmethod
+    def _read(listed: list[Any]) -> Iterator[StripeEvent]:
+        for event in listed:
             try:
                 yield event_from(event.to_dict())
             except UnreadableEventError as error:

@@ -158,7 +158,7 @@ class FirstAttempt:
 
     handler: Callable[[], Handler]
     is_behind: Callable[[], bool]
-    """Whether events wait for so long that none should push in."""
+    """Whether events wait for so long that none should push in, or no permit can be had."""
 
     def __call__(self, row: InboxRow) -> bool:
         """Try; whether it was carried out. What fails is left to the sync."""

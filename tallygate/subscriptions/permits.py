@@ -1,8 +1,8 @@
 """Permits to ask Stripe, shared by all instances: never more than 20 a second.
 
 Stripe allows 25 reads a second on an endpoint by default; what is left is for people and other jobs.
-Each permit is a moment of its own, 50 ms after the one before, taken from one document in blocks, so that
-the document is written some times a second at most.
+Each permit is a moment of its own, taken from one document in blocks, so that the document is written some
+times a second at most. It is good for a tenth of a second: used later it would come on top of others.
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ from tallygate.appdb import Database, Transaction
 from tallygate.clock import Clock, parse_rfc3339, rfc3339
 
 PER_SECOND: Final = 20
-SPACING: Final = timedelta(seconds=1) / PER_SECOND
+GOOD_FOR: Final = timedelta(milliseconds=100)
+"""After its moment a permit is void: a thread was not woken in time."""
+SPACING: Final = (timedelta(seconds=1) + GOOD_FOR) / PER_SECOND
+"""So that no second has more of them, however late within its time each is used."""
 _DOCUMENT: Final = "stripe-permits"
-LONGEST_WAIT: Final = timedelta(seconds=1)
-"""How long one request waits for its permit."""
+LONGEST_WAIT: Final = timedelta(milliseconds=150)
+"""How long one request waits for its permit: Stripe waits for its answer, and for those of a burst."""
+_TURN_SECONDS: Final = 0.05
+"""How long it waits for its turn to ask."""
 _AFTER_REFUSAL: Final = timedelta(milliseconds=500)
 
 
@@ -41,17 +46,22 @@ class Permits:
         Raises:
             DatabaseUnavailableError: when the permits can't be read.
         """
-        if not self._asking.acquire(timeout=LONGEST_WAIT.total_seconds()):
+        if not self._asking.acquire(timeout=_TURN_SECONDS):
             return None
         try:
             now = self.clock.now()
-            if self._refused_until is not None and now < self._refused_until <= now + _AFTER_REFUSAL:
+            if self.are_gone():
                 return None
             granted = self._reserve(1, wait=LONGEST_WAIT)
             self._refused_until = now + _AFTER_REFUSAL if granted is None else None
             return granted
         finally:
             self._asking.release()
+
+    def are_gone(self) -> bool:
+        """Whether this instance was refused one a moment ago; costs nothing."""
+        now, until = self.clock.now(), self._refused_until
+        return until is not None and now < until <= now + _AFTER_REFUSAL
 
     def block(self, count: int) -> list[datetime]:
         """So many moments, not before which Stripe may be asked once each.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Protocol
@@ -71,6 +73,10 @@ class Sync:
     plans: Plans | None = None
     """None: tenants keep what they were given."""
     budget_seconds: float = BUDGET_SECONDS
+    pool: Executor | None = None
+    """Where customers are followed at the same time; None: one after the other."""
+    at_once: int = 1
+    """Customers."""
 
 
 @dataclass(slots=True)
@@ -207,46 +213,106 @@ def _look_at_all(sync: Sync, lists: Lists, handler: Handler, lease: Lease) -> in
     return drifts
 
 
+@dataclass(slots=True)
+class _Worked:
+    """What came of some rows; counts."""
+
+    applied: int = 0
+    failed: int = 0
+    parked: int = 0
+    unanswered: int = 0
+    """Of the failed: Stripe gave no usable answer."""
+
+
 def _work_inbox(sync: Sync, handler: Handler, run: Run, lease: Lease) -> None:
     """Due rows until there are none; one fetch settles all rows of its customer."""
-    deadline = run.started + sync.budget_seconds
-    failures, tried = 0, set[str]()
+    going = _Going(run.started + sync.budget_seconds, lease)
+    tried = set[str]()
     while rows := [
         row for row in inbox.due(sync.database, sync.clock.now(), _ROWS) if row.event_id not in tried
     ]:
-        for row in _first_things_first(rows):
-            if time.monotonic() > deadline or failures >= _FAILURES_TO_STOP or not lease.acquire():
+        tried |= {row.event_id for row in rows}
+        for worked in _spread(sync, handler, _by_customer(rows), going):
+            run.applied += worked.applied
+            run.failed += worked.failed
+            run.parked += worked.parked
+            going.failures = going.failures + worked.unanswered if worked.unanswered else 0
+        if not going():
+            return
+
+
+@dataclass(slots=True)
+class _Going:
+    """Whether a run goes on: in its time, with its lease, while Stripe answers."""
+
+    deadline: float
+    """Monotonic seconds."""
+    lease: Lease
+    failures: int = 0
+    """Rows in a row to which Stripe gave no usable answer."""
+
+    def __call__(self) -> bool:
+        in_time = time.monotonic() <= self.deadline and self.failures < _FAILURES_TO_STOP
+        return in_time and self.lease.acquire()
+
+
+def _by_customer(rows: list[InboxRow]) -> list[list[InboxRow]]:
+    """Rows of one customer together, in the order of the longest due.
+
+    Who may be served comes before what is invoiced: an invoice has an hour.
+    """
+    groups: dict[tuple[bool, str], list[InboxRow]] = {}
+    for row in sorted(rows, key=lambda row: row.topic == "invoice"):
+        is_invoice = row.topic == "invoice"
+        groups.setdefault((is_invoice, row.customer or row.event_id), []).append(row)
+    return list(groups.values())
+
+
+def _spread(
+    sync: Sync, handler: Handler, groups: list[list[InboxRow]], goes_on: Callable[[], bool]
+) -> Iterator[_Worked]:
+    """Work the groups, some at the same time where there is a pool, as long as it goes on."""
+    if sync.pool is None:
+        for group in groups:
+            if not goes_on():
                 return
-            tried.add(row.event_id)
-            current = inbox.get(sync.database, row.event_id)
-            if current is None or current.due_at != row.due_at:
-                continue  # settled or postponed with another row of its customer
-            failures = 0 if _work_row(handler, current, run) else failures + 1
-            left = inbox.get(sync.database, row.event_id)
-            run.parked += left is not None and left.state == "parked"
+            yield _work_group(sync.database, handler, group)
+        return
+    left, working = deque(groups), set[Future[_Worked]]()
+    while True:
+        while left and len(working) < sync.at_once and goes_on():
+            working.add(sync.pool.submit(_work_group, sync.database, handler, left.popleft()))
+        if not working:
+            return
+        done, working = wait(working, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield future.result()
 
 
-def _first_things_first(rows: list[InboxRow]) -> list[InboxRow]:
-    """Who may be served comes before what is invoiced: an invoice has an hour."""
-    return sorted(rows, key=lambda row: row.topic == "invoice")
-
-
-def _work_row(handler: Handler, row: InboxRow, run: Run) -> bool:
-    """Carry out one row; False when Stripe gave no usable answer.
+def _work_group(database: Database, handler: Handler, group: list[InboxRow]) -> _Worked:
+    """Carry out rows, one after the other.
 
     Raises:
         AccountAccessError, DatabaseUnavailableError: they concern every row.
     """
-    try:
-        handler.handle(row)
-    except AccountAccessError:
-        raise
-    except TRY_AGAIN as error:
-        run.failed += 1
-        handler.try_again(row, error)
-        return not isinstance(error, AccountError)
-    run.applied += 1
-    return True
+    worked = _Worked()
+    for row in group:
+        current = inbox.get(database, row.event_id)
+        if current is None or current.due_at != row.due_at:
+            continue  # settled or postponed with another row of its customer
+        try:
+            handler.handle(current)
+        except AccountAccessError:
+            raise
+        except TRY_AGAIN as error:
+            worked.failed += 1
+            worked.unanswered += isinstance(error, AccountError)
+            handler.try_again(current, error)
+        else:
+            worked.applied += 1
+        left = inbox.get(database, row.event_id)
+        worked.parked += left is not None and left.state == "parked"
+    return worked
 
 
 def _summarise(run: Run, depth: Depth) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
@@ -30,7 +31,7 @@ from tallygate.subscriptions.ledger import Ledger
 from tallygate.subscriptions.meter_reports import MeterReportDesk
 from tallygate.subscriptions.mirror import mirror
 from tallygate.subscriptions.period_end import InvoiceDesk
-from tallygate.subscriptions.permits import PER_SECOND, Permits
+from tallygate.subscriptions.permits import GOOD_FOR, PER_SECOND, Permits
 from tallygate.subscriptions.remaining import RemainingUsage
 from tallygate.subscriptions.settings import SyncSettings
 from tallygate.subscriptions.signature import SigningSecrets
@@ -40,6 +41,8 @@ from tallygate.subscriptions.webhook import Receiver
 ATTEMPT_TIMEOUT_SECONDS: Final = (2.0, 4.0)
 """In a webhook's request: to connect, and to wait for bytes. Stripe waits for some ten seconds at least."""
 SYNC_TIMEOUT_SECONDS: Final = (3.0, 20.0)
+AT_ONCE: Final = 16
+"""Customers that the sync follows at the same time: at half a second each, as many as permits allow."""
 BEHIND_AFTER: Final = timedelta(seconds=90)
 """A row that is due for longer than a run of the sync is apart says that the sync can't keep up."""
 _ASK_AGAIN_SECONDS: Final = 1.0
@@ -50,8 +53,8 @@ _KEPT_SECONDS: Final = 300.0
 _SEND_SECONDS: Final = 40.0
 """For sending what remains at a period's end: within the sync's lease; the reporter sends the rest."""
 _LONGEST_SLEEP_SECONDS: Final = 5.0
-_STALE: Final = timedelta(seconds=1)
-"""A permit that was not used in its second is void: used later it would come on top of others."""
+_MOST_PERMITS: Final = 20
+"""Permits that are void when their thread wakes, one after the other: the row is tried again later."""
 
 T = TypeVar("T")
 
@@ -63,7 +66,8 @@ def receiver(
 
     ``permit``: returns when Stripe may be asked once; by default by :mod:`tallygate.subscriptions.permits`.
     """
-    permit = permit or _Soon(Permits(database, settings.clock), settings.clock)
+    permits = Permits(database, settings.clock)
+    permit = permit or _Soon(permits, settings.clock)
     behind = _Behind(database, settings.clock)
     handlers = _Cached(lambda: _webhook_handler(settings, database, permit), _KEPT_SECONDS)
     return Receiver(
@@ -71,7 +75,7 @@ def receiver(
         database=database,
         clock=settings.clock,
         livemode=settings.livemode,
-        attempt=FirstAttempt(handlers.get, behind),
+        attempt=FirstAttempt(handlers.get, lambda: permits.are_gone() or behind()),
     )
 
 
@@ -93,6 +97,8 @@ def sync(settings: SyncSettings, database: Database, permit: Callable[[], None] 
         stripe=open_stripe,
         mirror=lambda: mirror(database, ledger),
         plans=settings.plans,
+        pool=ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sync"),
+        at_once=AT_ONCE,
     )
 
 
@@ -207,26 +213,36 @@ class _Soon:
 
     def __call__(self) -> None:
         moment = self.permits.soon()
-        if moment is None:
+        if moment is None or not _wait_until(moment, self.clock):
             raise NoPermitError("no permit to ask Stripe now")
-        _wait_until(moment, self.clock)
 
 
 @dataclass(slots=True)
 class _InTurn:
-    """Waits for the next permit; for one thread."""
+    """Waits for the next permit. Safe to share between threads."""
 
     permits: Permits
     clock: Clock
     _moments: deque[datetime] = field(default_factory=deque, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __call__(self) -> None:
-        if not self._moments or self._moments[0] < self.clock.now() - _STALE:
-            self._moments = deque(self.permits.block(_BLOCK))
-        _wait_until(self._moments.popleft(), self.clock)
+        for _ in range(_MOST_PERMITS):
+            with self._lock:
+                oldest = self.clock.now() - GOOD_FOR
+                while self._moments and self._moments[0] < oldest:
+                    self._moments.popleft()
+                if not self._moments:
+                    self._moments = deque(self.permits.block(_BLOCK))
+                moment = self._moments.popleft()
+            if _wait_until(moment, self.clock):
+                return
+        raise NoPermitError("this process is too slow to use its permits")
 
 
-def _wait_until(moment: datetime, clock: Clock) -> None:
+def _wait_until(moment: datetime, clock: Clock) -> bool:
+    """Sleep until a permit's moment; False when it is void by then."""
     ahead = (moment - clock.now()).total_seconds()
     if ahead > 0:
         time.sleep(min(ahead, _LONGEST_SLEEP_SECONDS))
+    return clock.now() <= moment + GOOD_FOR

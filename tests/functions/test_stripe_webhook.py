@@ -100,10 +100,19 @@ def test_nothing_of_the_payload_is_kept(post: Post, database: SQLiteDatabase) ->
     assert "canary" not in json.dumps(database.query("inbox"))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        snapshot("evt_1", kind="radar.early_fraud_warning.created"),
+        thin("evt_1", kind="v1.radar.early_fraud_warning.created"),
+        thin("evt_1", kind="v2.some.thing"),
+    ],
+    ids=["snapshot", "thin", "of version 2"],
+)
 def test_an_unknown_type_is_kept_and_ignored(
-    post: Post, database: SQLiteDatabase, capsys: pytest.CaptureFixture[str]
+    post: Post, database: SQLiteDatabase, capsys: pytest.CaptureFixture[str], body: bytes
 ) -> None:
-    answer = post(snapshot(kind="radar.early_fraud_warning.created"))
+    answer = post(body)
 
     row = inbox.get(database, "evt_1")
     assert answer.status_code == 200

@@ -30,6 +30,8 @@ SANDBOX_ONLY: Final = {
     "TALLYGATE_STRIPE_API_BASE", "BIGQUERY_EMULATOR_HOST", "PORT",
 }  # fmt: skip
 """Read by the code and never set by Terraform: doubles, and what the platform itself sets."""
+FRAMEWORK: Final = {"THREADS"}
+"""Read by functions-framework."""
 
 
 def services(plans: Plans, variant: str) -> dict[str, Resource]:
@@ -60,7 +62,7 @@ def read_by(paths: tuple[str, ...]) -> tuple[set[str], set[str]]:
 @pytest.mark.parametrize("variant", ["prod", "prod, private"])
 def test_terraform_sets_what_the_code_reads(plans: Plans, variant: str, name: str) -> None:
     read, needed = read_by(READERS[name])
-    given = set(variables(services(plans, variant)[name]))
+    given = set(variables(services(plans, variant)[name])) - FRAMEWORK
 
     assert len(read) > 5, f"{READERS[name]}: how it reads its environment has changed"
     assert given <= read, f"modules/stack sets {given - read} for {name}; {READERS[name]} does not read it"
@@ -131,6 +133,14 @@ def test_usage_that_is_billed_elsewhere_is_told_to_every_function(plans: Plans) 
     assert set(told.values()) == {EVERYTHING["options"]["cloudevents"]["url"]}
     assert all("TALLYGATE_CLOUDEVENTS_URL" in read_by(READERS[name])[0] for name in told)
     assert not any("TALLYGATE_CLOUDEVENTS_URL" in variables(one) for one in services(plans, "prod").values())
+
+
+def test_a_function_has_a_thread_for_each_request_at_a_time(plans: Plans) -> None:
+    """modules/function: functions-framework has four for each CPU by default."""
+    for name, service in services(plans, "prod").items():
+        threads = variables(service).get("THREADS")
+        expected = str(service.block("template")["max_instance_request_concurrency"])
+        assert threads == (None if name.startswith("tallygate-proxy") else expected), name
 
 
 def test_secrets_have_the_names_that_the_code_asks_for() -> None:

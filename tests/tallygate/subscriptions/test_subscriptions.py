@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -230,6 +231,23 @@ def test_an_event_that_was_never_delivered_arrives_by_the_list(shop: Shop) -> No
 
     assert run.found == 1
     assert shop.now().seats == 8
+    assert shop.sync("hourly").found == 0
+
+
+def test_a_snapshot_that_its_endpoint_missed_arrives_by_the_list(shop: Shop) -> None:
+    """An endpoint of snapshots beside the thin one: its events have ids of their own."""
+    nowhere: Any = {"url": "http://127.0.0.1:9", "enabled_events": ["customer.subscription.updated"]}
+    customer = shop.subscribe(plan="team", seats=3)
+    shop.client.v1.webhook_endpoints.create(nowhere)
+    shop.sync("hourly")
+    shop.client.v1.subscription_items.update(shop.item(customer, "seat").id, {"quantity": 8})
+    shop.settle()
+
+    run = shop.sync("hourly")
+
+    rows = [row for _, row in shop.stage.database.query("inbox") if row["source"] == "list"]
+    assert run.found == 1
+    assert [(row["type"], row["thin"]) for row in rows] == [("customer.subscription.updated", False)]
 
 
 def test_the_daily_look_finds_what_drifted_and_nothing_else(shop: Shop) -> None:
