@@ -213,7 +213,8 @@ def test_a_schedule_plans_another_price(client: stripe.StripeClient, customer: s
 
     client.v1.subscription_schedules.update(schedule.id, planned)
 
-    found = client.v1.subscriptions.retrieve(made.id, {"expand": ["schedule"]})
+    by_price: Any = {"price": item.price.id, "expand": ["data.schedule"]}
+    (found,) = client.v1.subscriptions.list(by_price).data
     assert isinstance(found.schedule, stripe.SubscriptionSchedule)
     assert [len(one["items"]) for one in found.schedule.phases] == [1, 1]
     assert found["items"].data[0].price.id == item.price.id
