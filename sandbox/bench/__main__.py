@@ -18,7 +18,7 @@ SUITES: Final = ("proxy", "ledger")
 def main(
     only: Annotated[str, typer.Option(help="One suite instead of all: proxy or ledger.")] = "",
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds.")] = 7,
-    requests: Annotated[int, typer.Option(min=30, help="Requests of one side in one round.")] = 300,
+    requests: Annotated[int, typer.Option(min=30, help="Requests of one side in one round.")] = 200,
     cold_starts: Annotated[int, typer.Option(min=1, help="Pairs of cold starts.")] = 7,
     steady_seconds: Annotated[int, typer.Option(min=5, help="Seconds at ten requests a second.")] = 30,
     events: Annotated[int, typer.Option(min=1000, help="Usage events to seal.")] = 1_000_000,

@@ -10,6 +10,8 @@ from typing import Any
 
 import aiohttp
 
+_STREAM_END = b"data: [DONE]"
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -45,14 +47,14 @@ class Target:
 
 
 class RefusedError(Exception):
-    """A request of the load was not answered with 200: the numbers would mean nothing."""
+    """A request of the load was not answered with 200 and to its end: the numbers would mean nothing."""
 
 
 async def closed_loop(target: Target, *, requests: int, concurrency: int, stream: bool = False) -> Load:
     """Send ``requests``, always ``concurrency`` in flight.
 
     Raises:
-        RefusedError: when one is answered with anything but 200.
+        RefusedError: when one is answered with anything but 200, or a stream breaks off.
     """
     left = iter(range(requests))
     latencies: list[float] = []
@@ -72,7 +74,7 @@ async def open_loop(target: Target, *, requests: int, per_second: float) -> Load
     """Send ``requests`` at a steady rate, however long each takes.
 
     Raises:
-        RefusedError: when one is answered with anything but 200.
+        RefusedError: when one is answered with anything but 200, or a stream breaks off.
     """
     began = time.perf_counter()
 
@@ -97,6 +99,6 @@ async def _request(session: aiohttp.ClientSession, target: Target, *, stream: bo
     url = f"{target.url}/v1/chat/completions"
     async with session.post(url, json=target.body(stream=stream), headers=headers) as answer:
         content = await answer.read()
-        if answer.status != 200:
-            raise RefusedError(f"{answer.status}: {content[:300]!r}")
+        if answer.status != 200 or (stream and not content.rstrip().endswith(_STREAM_END)):
+            raise RefusedError(f"{answer.status}: {content[:300]!r} … {content[-300:]!r}")
     return (time.perf_counter() - began) * 1000

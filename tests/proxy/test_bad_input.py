@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,8 @@ import httpx
 import openai
 import pytest
 
-from tallygate import keys
+from proxy.limits.budget import Budget
+from tallygate import keys, spend
 from tallygate.tenants import get_key, issue_key, revoke_key
 from tests.support.gateway import Instance, Site, tenant
 
@@ -282,6 +284,50 @@ def test_a_tenant_that_is_not_served_is_refused_and_leaves_an_event(
     assert (response.status_code, _code(response, CHAT)) == (403, code)
     event = gateway.event_of(response.headers["x-request-id"])
     assert (event["tenant_id"], event["error_type"], event["attempts"]) == (f"tenant-{status}", code, 0)
+
+
+LIMITED, OVER = (429, "rate_limited"), (402, "budget_exceeded")
+
+
+@pytest.mark.parametrize(
+    ("limits", "answer"),
+    [
+        ({"rpm": 0}, LIMITED),
+        ({"tpm": 0}, LIMITED),
+        ({"max_parallel": 0}, LIMITED),
+        ({"rpm": -1, "tpm": -1, "max_parallel": -1}, LIMITED),
+        ({"monthly_budget_nano_usd": 0}, OVER),
+        ({"monthly_budget_nano_usd": -1}, OVER),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+def test_limits_and_budgets_of_nothing_refuse_everything(
+    limits: dict[str, int], answer: tuple[int, str], path: str, gateway: Instance, provider_site: Site
+) -> None:
+    key = provider_site.add(tenant(f"nothing-{uuid.uuid4().hex[:8]}", **limits))
+
+    body = chat() if path == CHAT else message()
+    response = httpx.post(gateway.url + path, json=body, headers={"x-api-key": key})
+
+    assert (response.status_code, _code(response, path)) == answer
+    assert ("retry-after" in response.headers) == (answer == LIMITED)
+    event = gateway.event_of(response.headers["x-request-id"])
+    assert (event["error_type"], event["attempts"]) == (answer[1], 0)
+
+
+def test_a_budget_below_what_is_spent_already_refuses(gateway: Instance, provider_site: Site) -> None:
+    """It was lowered in the middle of the month, after another instance had spent more."""
+    dollar = 10**9
+    now = datetime.now(UTC)
+    for month in {spend.month_of(now), spend.month_of(now + timedelta(days=1))}:  # the test may see it turn
+        other = Budget("lowered", "another-instance", month)
+        assert other.ask(provider_site.database, 5 * dollar, 10 * dollar, 0.0)[0]
+    key = provider_site.add(tenant("lowered", monthly_budget_nano_usd=dollar))
+
+    response = httpx.post(gateway.url + CHAT, json=chat(), headers={"x-api-key": key})
+
+    assert (response.status_code, _code(response, CHAT)) == OVER
 
 
 def test_grace_serves_until_it_ends(gateway: Instance, provider_site: Site) -> None:

@@ -30,11 +30,15 @@ def load(seconds: float, *latencies: float) -> Load:
 def test_a_ratio_is_the_median_of_the_pairs_not_of_the_sides() -> None:
     """The machine was slow in the second round, for both: it must not show."""
     pairs = Pairs(
-        [load(1, 5, 6, 7), load(10, 50, 60, 70), load(2, 9)], [load(2, 4), load(20, 40), load(2, 8)]
+        [load(1, 5, 6, 7), load(10, 50, 60, 70), load(2, 9)],
+        [load(2, 4), load(20, 40), load(2, 8)],
+        [9.0, 90.0, 9.0],
+        [12.0, 120.0, 10.0],
     )
 
     assert pairs.throughput_ratio() == 2.0
     assert pairs.added_p50_ms() == 2.0
+    assert pairs.cpu_ratio() == 0.75
 
 
 def test_loads_count_every_request(target: Target) -> None:
@@ -52,6 +56,15 @@ def test_a_refused_request_ends_the_load(target: Target) -> None:
         asyncio.run(closed_loop(wrong, requests=3, concurrency=1))
 
 
+def test_a_stream_that_breaks_off_ends_the_load(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate of failures would be taken for a rate of streams."""
+    asyncio.run(closed_loop(target, requests=2, concurrency=1, stream=True))
+    monkeypatch.setattr("sandbox.bench.load._STREAM_END", b"data: [ANOTHER]")
+
+    with pytest.raises(RefusedError):
+        asyncio.run(closed_loop(target, requests=1, concurrency=1, stream=True))
+
+
 def test_the_cheap_provider_streams_what_it_reports(target: Target) -> None:
     body = target.body(stream=True)
     answer = httpx.post(f"{target.url}/v1/chat/completions", json=body)
@@ -59,6 +72,7 @@ def test_the_cheap_provider_streams_what_it_reports(target: Target) -> None:
     words = [c for chunk in chunks for c in chunk["choices"] if c["delta"].get("content")]
 
     assert len(words) == CHUNKS >= 200
+    assert len({choice["delta"]["content"] for choice in words}) == CHUNKS, "LiteLLM breaks off what repeats"
     assert chunks[-1]["usage"]["completion_tokens"] == CHUNKS
     assert answer.text.rstrip().endswith("data: [DONE]")
 
