@@ -138,8 +138,8 @@ def load(
 
     expect(master_key)
     _serve_only_what_is_asked(proxy_server.app, only_the_gateway)
-    gc.enable()
     gc.freeze()  # without a collection before it, which is a tenth of the start and finds next to nothing
+    gc.enable()
     take_over_loggers()
     _listen_on_the_wire()
     if callback_fault:
