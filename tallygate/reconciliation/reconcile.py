@@ -31,8 +31,8 @@ from tallygate.secrets import SecretMissingError
 LEASE_DURATION: Final = timedelta(minutes=10)
 DEPTHS: Final = {"recent": None, "hourly": timedelta(hours=48), "daily": timedelta(days=35)}
 """How far back a run compares with Stripe's summaries; ``recent`` looks for losses alone."""
-INVOICES_AT: Final = "daily"
-"""The depth at which final invoices are compared."""
+DAILY: Final = "daily"
+"""The depth at which final invoices are compared, and lines that came too late are looked for."""
 NEWEST: Final = timedelta(hours=2)
 """Hours younger than that are not compared: their usage may still come."""
 _TRY_AGAIN: Final = (
@@ -127,7 +127,14 @@ def reconcile(reconciler: Reconciler, depth: str) -> Run:
 
 def _work(reconciler: Reconciler, warehouse: Warehouse, depth: str, run: Run) -> None:
     now = reconciler.clock.now()
-    run.losses = find_losses(warehouse, reconciler.database, now, job=JOB, run_id=run.run_id)
+    run.losses = find_losses(
+        warehouse,
+        reconciler.database,
+        now,
+        job=JOB,
+        run_id=run.run_id,
+        daily=depth == DAILY,
+    )
     run.spending = compare_spending(
         warehouse,
         reconciler.database,
@@ -151,7 +158,7 @@ def _work(reconciler: Reconciler, warehouse: Warehouse, depth: str, run: Run) ->
     )
     hour = _hour(now)
     run.compared = comparer.run(hour - back, hour - NEWEST + timedelta(hours=1))
-    if depth == INVOICES_AT:
+    if depth == DAILY:
         run.invoices = compare_invoices(workshop, now)
 
 

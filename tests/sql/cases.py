@@ -2003,6 +2003,34 @@ RECONCILING: Final = (
         ],
     ),
     Case(
+        name="lines whose timestamps no scheduled run looks at are counted by tenant",
+        sql="losses_too_old.sql",
+        parameters={
+            "window_start": ("TIMESTAMP", "2026-03-10T00:00:00Z"),
+            "window_end": ("TIMESTAMP", "2026-03-10T14:00:00Z"),
+            "looked_back": ("TIMESTAMP", "2026-02-03T14:30:00Z"),
+            "oldest": ("TIMESTAMP", "2025-02-03T14:30:00Z"),
+        },
+        tables={
+            STDOUT: [
+                line("r1", at="2026-01-29T14:00:00Z") | {"receiveTimestamp": "2026-03-10T12:00:00Z"},
+                line("r1", at="2026-01-29T14:00:00Z") | {"receiveTimestamp": "2026-03-10T12:00:01Z"},
+                line("r2", at="2026-01-29T14:00:00Z"),
+                line("r3", at="2026-02-04T14:00:00Z") | {"receiveTimestamp": "2026-03-10T12:00:00Z"},
+                line("r4", at="2026-03-10T12:00:00Z"),
+            ],
+        },
+        expected=[
+            {
+                "tenant_id": "acme",
+                "requests": 1,
+                "first_at": "2026-01-29T14:00:00Z",
+                "last_at": "2026-01-29T14:00:00Z",
+                "example": "r1",
+            }
+        ],
+    ),
+    Case(
         name="entries that a sink could not write are told by log, tenant and cause",
         sql="losses_export_errors.sql",
         parameters=LOOK,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import pytest
 
+from sandbox.router.entries import LARGEST
+from tallygate.reconciliation.reconcile import reconcile
 from tests.sql.cases import HOUR, INPUT, ONLY_INPUT, admit, entry, line, segment, tokens
 from tests.support.stage import Stage
 
@@ -61,6 +64,53 @@ def test_a_bad_line_is_kept_with_its_reason_and_the_good_ones_are_billed(
     (kept,) = on_stage.rows(REJECTED)
     assert kept["reason"] == reason
     assert kept["line_id"]
+
+
+def test_a_line_over_256_kb_is_kept_as_what_cloud_logging_makes_of_it(on_stage: Stage) -> None:
+    """It is cut, so that it is no JSON any more: text, and its request is unrecorded by its admit line."""
+    customer = on_stage.customer()
+    on_stage.insert("ledger.billing_segments", segment(stripe_customer=customer))
+    cut = '{"event":"llm_usage","model":"' + "m" * LARGEST
+    on_stage.insert(
+        STDOUT, admit("bad"), entry("bad", at=HOUR, text=cut[:LARGEST]), line("good", **ONLY_INPUT)
+    )
+
+    run = on_stage.report()
+
+    assert (run.rejected_lines, on_stage.billed()) == (1, {(customer, INPUT): 100})
+    (kept,) = on_stage.rows(REJECTED)
+    assert (kept["reason"], kept["detail"]) == ("broken_json", f"{LARGEST} characters of text")
+    assert [row["request_id"] for row in on_stage.rows("ledger.unrecorded_usage")] == ["bad"]
+
+
+def test_a_line_of_forty_days_ago_is_told_and_billed_by_a_replay(
+    on_stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No scheduled run looks back so far; the reconciler looks for what was received of late."""
+    customer = on_stage.customer()
+    january = {"valid_from": "2026-01-01T00:00:00Z", "period_start": "2026-01-01T00:00:00Z"}
+    on_stage.insert("ledger.billing_segments", segment(stripe_customer=customer, **january))
+    old = line("old", at="2026-01-29T10:10:00Z", **ONLY_INPUT)
+    on_stage.insert(STDOUT, old | {"receiveTimestamp": "2026-03-10T14:20:00Z"}, line("good", **ONLY_INPUT))
+    scheduled = on_stage.report(depth="daily")
+    on_stage.advance(hours=1)
+    capsys.readouterr()
+
+    first = reconcile(on_stage.reconciler(), "daily")
+    told = [json.loads(text) for text in capsys.readouterr().out.splitlines() if '"too_old"' in text]
+    second = reconcile(on_stage.reconciler(), "daily")
+    replayed = on_stage.report(from_="2026-01-29T10:00:00Z", to="2026-01-29T11:00:00Z")
+
+    assert scheduled.sent == 1
+    assert (first.losses.unrecorded_usage, second.losses.unrecorded_usage) == (1, 0)
+    (line_told,) = told
+    assert (line_told["event"], line_told["tenant_id"], line_told["example"]) == (
+        "unrecorded_usage",
+        "acme",
+        "old",
+    )
+    assert (replayed.error, replayed.sent) == (None, 1)
+    assert on_stage.billed() == {(customer, INPUT): 200}
 
 
 def test_all_of_them_at_once_and_each_delivered_twice(on_stage: Stage) -> None:
