@@ -21,6 +21,7 @@ import typer
 
 from sandbox.demo.collect import Connections, connect
 from sandbox.demo.display import Display, make_display, print_invoices, print_proof
+from sandbox.demo.picture import draw
 from sandbox.demo.play import play
 from sandbox.demo.proof import Proof, report
 from sandbox.demo.settle import invoices
@@ -79,10 +80,11 @@ def main(
     requests: Annotated[int, typer.Option(min=100, max=5000)] = LEAST_REQUESTS,
     attach: Annotated[bool, typer.Option(help="Use the sandbox that runs there already.")] = False,
     root: Annotated[Path | None, typer.Option(help="Folder of the sandbox; .sandbox by default.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw what is printed, too, as SVG.")] = None,
 ) -> None:
     """Drive requests through the whole system and prove that the invoice adds up."""
     started = time.monotonic()
-    display = make_display()
+    display = make_display(record=picture is not None)
     layout = Layout(root.resolve()) if root else default_layout()
     sandbox = running_sandbox(layout) if attach else own_sandbox(display, layout, *_OPTIONS)
     try:
@@ -95,6 +97,8 @@ def main(
         sys.exit(2)
     seconds = time.monotonic() - started
     print_proof(display, proof)
+    if picture is not None:  # without the last line, which tells of this machine
+        draw(display.console, picture)
     path = _write(layout, proof, requests=requests, seed=seed, seconds=seconds)
     display.say(f"{proof.events} requests in {seconds:.0f} s with seed {seed}; the same as data: {path}")
     sys.exit(1 if proof.findings else 0)

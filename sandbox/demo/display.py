@@ -59,11 +59,14 @@ class Display:
             yield lambda: progress.advance(task)
 
 
-def make_display() -> Display:
-    """Prints to stdout; wide enough for the table where no terminal sets the width."""
-    console = Console(highlight=False)
+def make_display(*, record: bool = False) -> Display:
+    """Prints to stdout; wide enough for the table where no terminal sets the width.
+
+    ``record``: keep what was printed, for a picture.
+    """
+    console = Console(highlight=False, record=record)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_LEAST_WIDTH)
+        console = Console(highlight=False, record=record, width=_LEAST_WIDTH)
     return Display(console)
 
 
