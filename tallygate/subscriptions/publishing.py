@@ -26,8 +26,9 @@ from tallygate.subscriptions.prices import SEAT, WantedPrice, by_lookup_key, pro
 _PAGE: Final = 100
 
 Change = Literal[
-    "create_meter", "create_product", "create_price", "replace_price", "label_price", "create_portal",
-    "update_portal", "move_subscriber", "cannot_move", "close_price",
+    "create_meter", "reactivate_meter", "create_product", "unarchive_product", "create_price",
+    "replace_price", "label_price", "create_portal", "update_portal", "move_subscriber", "cannot_move",
+    "close_price",
 ]  # fmt: skip
 
 FELT: Final[frozenset[Change]] = frozenset(
@@ -71,9 +72,9 @@ class _Publisher:
 
     def run(self, plans: Plans) -> Iterator[Action]:
         wanted = [price for plan in plans.plans.values() for price in wanted_prices(plan)]
-        meters = {meter.event_name: meter for meter in self._meters()}
+        meters = _best_meters(self._meters())
         products = {product.id: product for product in self._products(plans)}
-        problems = [*_meter_problems(meters), *_product_problems(products), *_portal_problems(wanted)]
+        problems = [*_meter_problems(meters), *_portal_problems(wanted)]
         if problems:
             raise PublishError(problems)
         ids = {name: meter.id for name, meter in meters.items()}
@@ -81,10 +82,18 @@ class _Publisher:
             if name not in ids:
                 yield Action("create_meter", name, "sum of values")
                 ids[name] = self._create_meter(name)
+            elif meters[name].status != "active":
+                yield Action("reactivate_meter", name, ids[name])
+                if not self._dry_run:
+                    self._client.v1.billing.meters.reactivate(ids[name])
         for plan in plans.plans:
             if product_id(plan) not in products:
                 yield Action("create_product", product_id(plan), plan)
                 self._create_product(plan)
+            elif not products[product_id(plan)].active:
+                yield Action("unarchive_product", product_id(plan), plan)
+                if not self._dry_run:
+                    self._client.v1.products.update(product_id(plan), {"active": True})
         found = by_lookup_key(self._client, wanted)
         current: dict[str, str] = {}
         for price in wanted:
@@ -166,11 +175,10 @@ class _Publisher:
         found = self._client.v1.subscriptions.list({"price": price, "limit": _PAGE}).auto_paging_iter()
         return any(one.status not in ("canceled", "incomplete_expired") for one in found)
 
-    def _meters(self) -> Sequence[Any]:
-        """Meters of our names: the active one of each, else one that is not."""
-        listed = list(self._client.v1.billing.meters.list({"limit": _PAGE}).auto_paging_iter())
-        ours = [meter for meter in listed if meter.event_name in METERS]
-        return sorted(ours, key=lambda meter: meter.status == "active")
+    def _meters(self) -> list[Any]:
+        """Meters of our names, deactivated ones too."""
+        listed = self._client.v1.billing.meters.list({"limit": _PAGE}).auto_paging_iter()
+        return [meter for meter in listed if meter.event_name in METERS]
 
     def _products(self, plans: Plans) -> Sequence[Any]:
         ids = [product_id(plan) for plan in plans.plans]
@@ -226,26 +234,29 @@ def _same(wanted: WantedPrice, found: Any, meters: Mapping[str, str]) -> bool:
     )
 
 
+def _best_meters(listed: Sequence[Any]) -> dict[str, Any]:
+    """By name the active one, else the newest that was deactivated and counts as ours do."""
+    usable = [meter for meter in listed if meter.status == "active" or _counts_right(meter)]
+    ordered = sorted(usable, key=lambda meter: (meter.status == "active", meter.created))
+    return {meter.event_name: meter for meter in ordered}
+
+
+def _counts_right(meter: Any) -> bool:
+    return bool(
+        meter.default_aggregation.formula == "sum"
+        and getattr(meter, "event_time_window", None) is None
+        and meter.customer_mapping.event_payload_key == "stripe_customer_id"
+        and meter.value_settings.event_payload_key == "value"
+    )
+
+
 def _meter_problems(meters: Mapping[str, Any]) -> Iterator[str]:
     for name, meter in meters.items():
-        if meter.status != "active":
-            yield f"meter {name} ({meter.id}) is deactivated: reactivate it in the Dashboard"
-        elif (
-            meter.default_aggregation.formula != "sum"
-            or getattr(meter, "event_time_window", None) is not None
-            or meter.customer_mapping.event_payload_key != "stripe_customer_id"
-            or meter.value_settings.event_payload_key != "value"
-        ):
+        if not _counts_right(meter):
             yield (
                 f"meter {name} ({meter.id}) does not sum `value` by `stripe_customer_id`: meters can't be "
                 "changed, so deactivate it while no subscription uses it, and run this again"
             )
-
-
-def _product_problems(products: Mapping[str, Any]) -> Iterator[str]:
-    for name, product in products.items():
-        if not product.active:
-            yield f"product {name} is archived: unarchive it in the Dashboard"
 
 
 def _portal_problems(wanted: Sequence[WantedPrice]) -> Iterator[str]:

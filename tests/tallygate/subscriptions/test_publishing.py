@@ -124,13 +124,23 @@ def test_prices_are_exact(client: stripe.StripeClient, plans: Plans) -> None:
     assert price.unit_amount_decimal == Decimal("0.00000012")
 
 
-def test_a_deactivated_meter_stops_everything_with_a_word(client: stripe.StripeClient, plans: Plans) -> None:
+def test_what_was_switched_off_by_hand_is_switched_on_again(
+    client: stripe.StripeClient, plans: Plans
+) -> None:
     publish(client, plans, dry_run=False)
     meter = client.v1.billing.meters.list({}).data[0]
     client.v1.billing.meters.deactivate(meter.id)
+    client.v1.products.update("tallygate-team", {"active": False})
 
-    with pytest.raises(PublishError, match=f"meter {meter.event_name} .* is deactivated: reactivate it"):
-        publish(client, plans, dry_run=False)
+    actions = publish(client, plans, dry_run=False)
+
+    assert [(action.change, action.name) for action in actions] == [
+        ("reactivate_meter", meter.event_name),
+        ("unarchive_product", "tallygate-team"),
+    ]
+    assert client.v1.billing.meters.retrieve(meter.id).status == "active"
+    assert client.v1.products.retrieve("tallygate-team").active
+    assert publish(client, plans, dry_run=False) == []
 
 
 def test_a_meter_that_counts_otherwise_stops_everything(client: stripe.StripeClient, plans: Plans) -> None:
@@ -146,3 +156,11 @@ def test_a_meter_that_counts_otherwise_stops_everything(client: stripe.StripeCli
     with pytest.raises(PublishError, match="does not sum"):
         publish(client, plans, dry_run=False)
     assert prices(client) == []
+
+    (wrong,) = client.v1.billing.meters.list({}).data
+    client.v1.billing.meters.deactivate(wrong.id)
+    publish(client, plans, dry_run=False)
+    assert client.v1.billing.meters.retrieve(wrong.id).status == "inactive"
+    assert {meter.event_name for meter in client.v1.billing.meters.list({"status": "active"}).data} == set(
+        METERS
+    )
