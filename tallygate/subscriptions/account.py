@@ -309,21 +309,26 @@ class StripeAccount:
 
     def _meter_id(self, event_name: str) -> str:
         if event_name not in self._meters.values():
-            params: Any = {"status": "active", "limit": _PAGE}
-            listed = self._asked(lambda: list(self._client.v1.billing.meters.list(params).auto_paging_iter()))
-            self._meters |= {meter.id: meter.event_name for meter in listed}
+            self._list_meters()
         for meter_id, name in self._meters.items():
             if name == event_name:
                 return meter_id
         raise NotThereError(f"no active meter {event_name}")
 
     def _meter(self, meter_id: str) -> str:
-        """The event name of a meter: meters never change it, so it is asked for once."""
+        """The event name of a meter: meters never change it, so it is asked for once, for all of them."""
+        if meter_id not in self._meters:
+            self._list_meters()
         if meter_id not in self._meters:
             self._meters[meter_id] = self._asked(
                 lambda: self._client.v1.billing.meters.retrieve(meter_id)
             ).event_name
         return self._meters[meter_id]
+
+    def _list_meters(self) -> None:
+        params: Any = {"status": "active", "limit": _PAGE}
+        listed = self._asked(lambda: list(self._client.v1.billing.meters.list(params).auto_paging_iter()))
+        self._meters |= {meter.id: meter.event_name for meter in listed}
 
 
 def _chunks(kinds: tuple[str, ...]) -> Iterator[list[str]]:
