@@ -1,8 +1,8 @@
 """Brings one customer's tenant to where Stripe says it is: ticket, fetch, commit.
 
-The ticket is taken before the fetch, so of two fetches the one with the newer ticket began later. A commit
-writes the whole derived state, and only if no newer ticket was written: whatever comes late or twice, or
-dies in between, an older state never replaces a newer one.
+The ticket is taken before the fetch, so what a newer ticket fetches is from after the older one was taken. A
+commit writes the whole derived state, and only if no newer ticket was written: whatever comes late or twice,
+or dies in between, no state replaces one that was asked for later.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Begun:
     customer: str
     ticket: int
     began_at: datetime
+    """Before the ticket was taken: whoever holds a newer one has fetched after that too."""
     rows: tuple[str, ...]
     """The inbox rows that the fetch answers: those stored before it began."""
 
@@ -129,9 +130,10 @@ class Follower:
             transaction.put("tenants", tenant_id, tenant_document(taken))
             return taken.sync_ticket
 
+        began = self.clock.now()
         ticket = self.database.transact(take)
         rows = tuple(row.event_id for row in inbox.waiting_for(self.database, customer))
-        return Begun(tenant_id, customer, ticket, self.clock.now(), rows)
+        return Begun(tenant_id, customer, ticket, began, rows)
 
     def commit(self, begun: Begun, facts: Customer) -> Followed:
         """Write what the facts give, unless a newer ticket has written.
