@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.credentials import AnonymousCredentials
@@ -13,6 +14,9 @@ from tallygate.cli.errors import OperatorError
 from tallygate.metering.settings import ReporterSettings
 from tallygate.metering.warehouse import JobRunningError, Warehouse
 
+_JOB_SECONDS: Final = 900.0
+"""A person waits for a list of a million requests."""
+
 
 def open_warehouse(settings: ReporterSettings) -> Warehouse:
     """The warehouse of the settings, with the operator's own credentials."""
@@ -21,7 +25,7 @@ def open_warehouse(settings: ReporterSettings) -> Warehouse:
         if settings.bigquery_emulator
         else bigquery.Client(project=settings.project_id)
     )
-    return Warehouse(client, raw=settings.dataset_raw, ledger=settings.dataset_ledger)
+    return Warehouse(client, settings.dataset_raw, settings.dataset_ledger, job_seconds=_JOB_SECONDS)
 
 
 @contextmanager

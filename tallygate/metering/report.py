@@ -150,7 +150,8 @@ def take_over(reporter: Reporter, lines: Sequence[ArchivedLine]) -> dict[str, An
         answer["restored"] = restore(warehouse, lines, now=reporter.clock.now(), run_id=run_id)
     except _TRY_AGAIN as error:
         answer["error"] = f"{type(error).__name__}: {error}"
-    emit("usage_restored", "ERROR" if "error" in answer else "WARNING", job=JOB, lines=len(lines), **answer)
+    if "error" not in answer:
+        emit("usage_restored", job=JOB, lines=len(lines), **answer)
     return answer
 
 
