@@ -11,9 +11,9 @@ import pytest
 from tests.observability.measured import Metric
 from tests.observability.places import inputs
 from tests.observability.scenes import Scribe
-from tests.terraform.conftest import Terraform, Workspace, terraform
+from tests.terraform.conftest import Terraform, Workspace, recorded, terraform
 
-__all__ = ["terraform"]
+__all__ = ["recorded", "terraform"]
 
 
 @dataclass(frozen=True, slots=True)

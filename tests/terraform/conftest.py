@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -178,27 +177,35 @@ class Plans:
 
 
 @pytest.fixture(scope="session")
-def plans(terraform: Terraform, tmp_path_factory: pytest.TempPathFactory) -> Plans:
-    """Plans of whole roots."""
+def plans(recorded: Terraform, tmp_path_factory: pytest.TempPathFactory) -> Plans:
+    """Plans of whole roots: by the recorded schema always, for they read the project's number from Google."""
     own = tmp_path_factory.getbasetemp()  # of a worker: in the folder of the whole run
     shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "plans"
     shared.mkdir(exist_ok=True)
-    return Plans(terraform, tmp_path_factory, shared, {})
+    return Plans(recorded, tmp_path_factory, shared, {})
 
 
 @pytest.fixture(scope="session")
-def terraform() -> Iterator[Terraform]:
+def terraform(request: pytest.FixtureRequest) -> Terraform:
     """Terraform with the chosen provider."""
+    if chosen_provider() == "recorded":
+        made: Terraform = request.getfixturevalue("recorded")
+        return made
+    environment = _environment() | {"GOOGLE_OAUTH_ACCESS_TOKEN": "offline"}
+    return Terraform(environment, (f"-plugin-dir={plugin_folder()}",))
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Iterator[Terraform]:
+    """Terraform with the provider's recorded schema."""
+    with served(StandIn(RECORDING, types_in_use())) as where:
+        yield Terraform(_environment() | where, ())
+
+
+def _environment() -> dict[str, str]:
     if shutil.which("terraform") is None:
         pytest.fail("terraform is not installed: version 1.11 or later is a prerequisite of the tests")
     dropped = ("TF_CLI_CONFIG_FILE", "TF_REATTACH_PROVIDERS", "TF_LOG")
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
     # A command lives for seconds: a third of its time would go into collecting what it could have kept.
-    environment |= {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "GOGC": "400"}
-    with ExitStack() as stack:
-        if chosen_provider() == "real":
-            environment["GOOGLE_OAUTH_ACCESS_TOKEN"] = "offline"
-            yield Terraform(environment, (f"-plugin-dir={plugin_folder()}",))
-        else:
-            environment |= stack.enter_context(served(StandIn(RECORDING, types_in_use())))
-            yield Terraform(environment, ())
+    return environment | {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "GOGC": "400"}
