@@ -105,10 +105,7 @@ def run(say: Callable[[str], None], size: Size | None = None) -> dict[str, Any]:
         )
     if size.explained:
         explained = explain_suite.run(size.explained)
-        say(
-            f"an invoice line of {size.explained:,} requests: explained in {explained.sums_seconds:.1f} s, "
-            f"its requests listed in {explained.list_seconds:.1f} s"
-        )
+        say(f"an invoice line of {size.explained:,} requests: explained in {explained.sums_seconds:.1f} s")
     calls = {}
     for multiple in MULTIPLES:
         five_minutes = Usage(size.requests * multiple, NOW - timedelta(minutes=6), 300)

@@ -33,10 +33,10 @@ def test_a_wrong_sum_ends_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.soak
 def test_a_line_is_explained_by_the_command_as_it_is_typed() -> None:
     """The suite itself checks that the sums are equal and every request is listed."""
-    explained = explain_suite.run(500)
+    explained = explain_suite.run(500, listed=True)
 
     assert explained.sums_seconds > 0
-    assert explained.list_seconds > 0
+    assert explained.list_seconds
 
 
 @pytest.mark.soak
