@@ -49,7 +49,7 @@ def _without_deduplication(patch: pytest.MonkeyPatch) -> None:
 
     def mutated() -> dict[str, str]:
         texts = original()
-        lines = r"QUALIFY ROW_NUMBER\(\) OVER \(\s*PARTITION BY l\.timestamp.*?\) = 1"
+        lines = r"QUALIFY ROW_NUMBER\(\) OVER \(\s*PARTITION BY d\.line_timestamp.*?\) = 1"
         return texts | {"usage_clean": _cut(texts["usage_clean"], lines)}
 
     patch.setattr(sandbox.warehouse, "views", mutated)

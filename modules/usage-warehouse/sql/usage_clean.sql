@@ -1,6 +1,7 @@
 -- One row per line of the proxy's stdout, however often Cloud Logging delivered it: typed, and checked.
--- Source: the usage sink's tables, and what was taken from the archive (restored_lines). For: usage_events, unrecorded_usage, and the lines that can't be usage
--- (rejected_reason is set), which the reporter copies to rejected_lines.
+-- Source: the usage sink's tables, and what was taken from the archive (restored_lines).
+-- For: usage_events, unrecorded_usage, and the lines that can't be usage (rejected_reason is set), which the reporter
+-- copies to rejected_lines.
 -- Copies of a line carry the same timestamp, so that the deduplication leaves the partition column free to prune.
 WITH delivered AS (
   SELECT
