@@ -19,6 +19,7 @@ from tallygate.clock import parse_rfc3339, rfc3339
 from tallygate.logs import emit
 from tallygate.metering.reach import reach
 from tallygate.metering.warehouse import DeliveryRow, Value, Warehouse
+from tallygate.reconciliation.hours import HourKey
 from tallygate.reconciliation.judge import Finding, HourRow, judge, ledger_value
 from tallygate.reconciliation.remedies import JOB, Workshop
 from tallygate.reconciliation.repairs import Subject
@@ -39,20 +40,6 @@ _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1) - timedelta(minutes=20)
 """As many runs apart as reads are allowed, with what each of them may start early."""
 _CHUNK: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class HourKey:
-    """An hour of booking of one customer's meter, as a statement takes it."""
-
-    stripe_customer: str
-    meter: str
-    booked_hour: datetime
-
-    @classmethod
-    def columns(cls) -> Mapping[str, str]:
-        """The columns' types by name."""
-        return {"stripe_customer": "STRING", "meter": "STRING", "booked_hour": "TIMESTAMP"}
 
 
 @dataclass(slots=True)

@@ -10,33 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from google.api_core.exceptions import GoogleAPIError
-
-from tallygate.appdb import DatabaseUnavailableError
 from tallygate.leases import Lease
-from tallygate.metering.warehouse import JobRunningError
 from tallygate.metering.window import RequestError
-from tallygate.reconciliation.reconcile import LEASE_DURATION, Reconciler
+from tallygate.reconciliation.reconcile import LEASE_DURATION, TRY_AGAIN, Reconciler
 from tallygate.reconciliation.remedies import JOB, OutcomeUnknownError
 from tallygate.reconciliation.repairs import RepairError
-from tallygate.reconciliation.results import LedgerWriteError
-from tallygate.reconciliation.summaries import StripeReadError
-from tallygate.schemas import ConfigurationError
-from tallygate.secrets import SecretMissingError
 
 _FIELDS: Final = frozenset({"repair", "decision", "by", "comment"})
 _LONGEST: Final = 500
 """Characters of a name or a comment."""
-_TRY_AGAIN: Final = (
-    OutcomeUnknownError,
-    JobRunningError,
-    LedgerWriteError,
-    StripeReadError,
-    GoogleAPIError,
-    DatabaseUnavailableError,
-    SecretMissingError,
-    ConfigurationError,
-)
+_TRY_AGAIN: Final = (OutcomeUnknownError, *TRY_AGAIN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ DAILY: Final = "daily"
 """The depth at which final invoices are compared, and lines that came too late are looked for."""
 NEWEST: Final = timedelta(hours=2)
 """Hours younger than that are not compared: their usage may still come."""
-_TRY_AGAIN: Final = (
+TRY_AGAIN: Final = (
     JobRunningError,
     LedgerWriteError,
     StripeReadError,
@@ -44,6 +44,7 @@ _TRY_AGAIN: Final = (
     SecretMissingError,
     ConfigurationError,
 )
+"""What ends a run that wants to be called again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def reconcile(reconciler: Reconciler, depth: str) -> Run:
                 _work(reconciler, warehouse, depth, run)
             finally:
                 lease.release()
-    except _TRY_AGAIN as error:
+    except TRY_AGAIN as error:
         run.error = f"{type(error).__name__}: {error}"
     if run.compared.errors:
         run.error = run.error or "; ".join(run.compared.errors[:3])

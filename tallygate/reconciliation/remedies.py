@@ -18,6 +18,7 @@ from tallygate.metering.sinks import MeterEvent, UsageSink, Verdict
 from tallygate.metering.warehouse import Value, Warehouse
 from tallygate.reconciliation import repairs
 from tallygate.reconciliation.books import MeteredLine, StripeBooks, StripeRefusedError
+from tallygate.reconciliation.hours import HourKey
 from tallygate.reconciliation.repairs import Plan, Repair, RepairError, Subject
 from tallygate.reconciliation.results import Comparison, append
 from tallygate.reconciliation.summaries import StripeSummaries
@@ -25,8 +26,8 @@ from tallygate.reconciliation.summaries import StripeSummaries
 JOB: Final = "usage_reconciler"
 OLDEST_EVENT: Final = timedelta(days=34)
 """Stripe takes timestamps of the last 35 days; the difference is for a person's time to decide."""
-LATE_ROWS: Final = timedelta(days=400)
-"""Rows are booked at most so long after their hour of usage."""
+_REPLAYED_ROWS: Final = timedelta(days=400)
+"""Rows are booked at most so long after their hour of usage, replays of older hours among them."""
 _TAKEN: Final = frozenset({Verdict.ACCEPTED, Verdict.DUPLICATE})
 _OPEN: Final = frozenset({Verdict.UNKNOWN, Verdict.BUSY})
 _HOUR: Final = timedelta(hours=1)
@@ -78,20 +79,6 @@ class Booked:
 
 class OutcomeUnknownError(Exception):
     """Stripe may have done it: approving again asks under the same identifiers."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Hour:
-    """As a statement takes it."""
-
-    stripe_customer: str
-    meter: str
-    booked_hour: datetime
-
-    @classmethod
-    def columns(cls) -> Mapping[str, str]:
-        """The columns' types by name."""
-        return {"stripe_customer": "STRING", "meter": "STRING", "booked_hour": "TIMESTAMP"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,12 +311,12 @@ class Workshop:
         return counted.get(start, 0) - sent - done
 
     def _rows(self, repair: Repair) -> Sequence[Mapping[str, Any]]:
-        hour = _Hour(repair.stripe_customer, repair.meter, repair.window_start)
+        hour = HourKey(repair.stripe_customer, repair.meter, repair.window_start)
         parameters: dict[str, Value] = {
             "hours": [hour],
             "window_start": repair.window_start,
             "window_end": repair.window_end,
-            "rows_since": repair.window_start - LATE_ROWS,
+            "rows_since": repair.window_start - _REPLAYED_ROWS,
         }
         return self.warehouse.read("booked_rows", parameters)
 

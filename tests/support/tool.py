@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from tallygate.cli.__main__ import app
+from tallygate.cli.errors import OperatorError
 from tallygate.clock import write_offset
-from tests.functions.deployed import environment
+from tests.functions.deployed import environment, function
 from tests.support.stage import Stage
 
 
@@ -27,3 +29,19 @@ class Tool:
         result = CliRunner().invoke(app, arguments, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return result.stdout
+
+
+def calling(name: str, url_variable: str, here: Stage, monkeypatch: pytest.MonkeyPatch) -> Tool:
+    """The command, whose calls of one function reach it without a network."""
+    served = function(name, environment(here), monkeypatch)
+
+    def post(name: str, url: str, body: dict[str, Any]) -> Any:
+        answer = served.post("/", json=body)
+        assert answer.json is not None
+        if answer.status_code != 200:
+            raise OperatorError(answer.json["error"])
+        return answer.json
+
+    monkeypatch.setattr("tallygate.cli.functions.post", post)
+    monkeypatch.setenv(url_variable, "http://127.0.0.1:1")
+    return Tool(here, monkeypatch)

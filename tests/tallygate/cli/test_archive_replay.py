@@ -9,12 +9,11 @@ from typing import Any, Final
 import pytest
 
 from tallygate.cli.errors import OperatorError
-from tests.functions.deployed import environment, function
 from tests.sql.cases import COST, INPUT, admit, line, segment
 from tests.support.archived import BUCKET, bucket, write_archive
 from tests.support.stage import Stage
 from tests.support.stage_fixtures import bigquery_host, on_stage, stripe_host
-from tests.support.tool import Tool
+from tests.support.tool import Tool, calling
 
 __all__ = ["bigquery_host", "on_stage", "stripe_host"]
 
@@ -25,18 +24,7 @@ STDOUT: Final = "usage_raw.run_googleapis_com_stdout"
 @pytest.fixture
 def tool(on_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Tool:
     """The command; its calls reach the function without a network."""
-    served = function("usage_reporter", environment(on_stage), monkeypatch)
-
-    def post(name: str, url: str, body: dict[str, Any]) -> Any:
-        answer = served.post("/", json=body)
-        assert answer.json is not None
-        if answer.status_code != 200:
-            raise OperatorError(answer.json["error"])
-        return answer.json
-
-    monkeypatch.setattr("tallygate.cli.functions.post", post)
-    monkeypatch.setenv("TALLYGATE_REPORTER_URL", "http://127.0.0.1:1")
-    return Tool(on_stage, monkeypatch)
+    return calling("usage_reporter", "TALLYGATE_REPORTER_URL", on_stage, monkeypatch)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -12,11 +12,10 @@ from tallygate.cli.errors import OperatorError
 from tallygate.clock import rfc3339
 from tallygate.reconciliation import repairs
 from tallygate.reconciliation.repairs import Plan, Repair, Subject
-from tests.functions.deployed import environment, function
 from tests.sql.cases import INPUT
 from tests.support.stage import BEGIN, Stage
 from tests.support.stage_fixtures import bigquery_host, on_stage, stripe_host
-from tests.support.tool import Tool
+from tests.support.tool import Tool, calling
 
 __all__ = ["bigquery_host", "on_stage", "stripe_host"]
 
@@ -27,18 +26,7 @@ HOUR: Final = BEGIN.replace(minute=0)
 @pytest.fixture
 def tool(on_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Tool:
     """The command; its calls reach the function without a network."""
-    served = function("usage_reconciler", environment(on_stage), monkeypatch)
-
-    def post(name: str, url: str, body: dict[str, Any]) -> Any:
-        answer = served.post("/", json=body)
-        assert answer.json is not None
-        if answer.status_code != 200:
-            raise OperatorError(answer.json["error"])
-        return answer.json
-
-    monkeypatch.setattr("tallygate.cli.functions.post", post)
-    monkeypatch.setenv("TALLYGATE_RECONCILER_URL", "http://127.0.0.1:1")
-    return Tool(on_stage, monkeypatch)
+    return calling("usage_reconciler", "TALLYGATE_RECONCILER_URL", on_stage, monkeypatch)
 
 
 @pytest.fixture
