@@ -42,6 +42,8 @@ PAGE_ROWS: Final = 1000
 _FILE: Final = "_tallygate_warehouse_.duckdb"
 """DuckDB names the database by its file; no dataset may have that name."""
 _SYSTEM: Final = "_tallygate_"
+_MOST_DESCRIBED: Final = 512
+"""Statements whose schema is kept in mind."""
 _TABLE_NAME: Final = re.compile(r"^[\w \-]{1,1024}$")
 
 Key = tuple[str, str]
@@ -90,6 +92,9 @@ class Warehouse:
         self.project = project
         self._local = threading.local()
         self._lock = threading.RLock()
+        self._shape = 0
+        """Counts the changes of tables and views."""
+        self._described: dict[str, tuple[int, tuple[Field, ...]]] = {}
         self._root = duckdb.connect(
             str(directory / _FILE),
             config={
@@ -212,6 +217,7 @@ class Warehouse:
             for table in inside:
                 del self._tables[table.dataset, table.name]
             del self._datasets[dataset]
+            self._shape += 1
         self._read_next_due()
 
     # --- tables and views --------------------------------------------------------------------
@@ -255,6 +261,7 @@ class Warehouse:
                     [dataset, name, json.dumps(table.body)],
                 )
             self._tables[dataset, name] = table
+            self._shape += 1
         return table
 
     def _define(self, connection: duckdb.DuckDBPyConnection, table: Table) -> Table:
@@ -310,6 +317,7 @@ class Warehouse:
                     self._tables[dataset, name] = old
                     raise
             self._tables.update({(view.dataset, view.name): view for view in views})
+            self._shape += 1
             return self._tables[dataset, name]
 
     def _store(self, connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -349,6 +357,7 @@ class Warehouse:
                         [dataset, name],
                     )
             del self._tables[dataset, name]
+            self._shape += 1
         self._read_next_due()
 
     def row_count(self, table: Table) -> int:
@@ -383,14 +392,31 @@ class Warehouse:
         described = _run(connection, f"SELECT * FROM ({sql}) LIMIT 0", values).description
         return tuple(field_from_duck(column[0], column[1]) for column in described or ())
 
+    def _schema(
+        self, connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any], shape: int
+    ) -> tuple[Field, ...]:
+        """The schema of a statement's rows; the same as last time, while no table or view has changed.
+
+        A translated statement casts its parameters to their types: their values change nothing.
+        """
+        known = self._described.get(sql)
+        if known is not None and known[0] == shape:
+            return known[1]
+        schema = self._describe(connection, sql, values)
+        if len(self._described) >= _MOST_DESCRIBED:
+            self._described.clear()
+        self._described[sql] = shape, schema
+        return schema
+
     def query(
         self, statement: Statement, values: Mapping[str, Any], page: Callable[[list[dict[str, Any]]], None]
     ) -> Outcome:
         """Run a SELECT; ``page`` takes its rows, in wire form, some at a time."""
         self.check_tables(statement)
         self._check_partition_filters(statement, values)
+        shape = self._shape
         with self.transaction() as connection:
-            schema = self._describe(connection, statement.sql, values)
+            schema = self._schema(connection, statement.sql, values, shape)
             columns = ", ".join(f"CAST({quoted(f.name)} AS {output_type(f)})" for f in schema)
             found = _run(connection, f"SELECT {columns} FROM ({statement.sql})", values)
             rows = 0

@@ -137,7 +137,7 @@ class Size:
 
 
 SMALL: Final = Size(requests=40, bursts=2, outage=0.4)
-FULL: Final = Size(requests=300, bursts=16)
+FULL: Final = Size(requests=300, bursts=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,11 +401,19 @@ def _apart(runs: list[Run]) -> Iterator[Run]:
 
 
 def _gate(first: datetime) -> tuple[Run, ...]:
-    """Two looks at what Stripe has summed, six hours apart; then what has to be sent again is sent."""
-    return (
-        Run(first, "daily", job="usage_reconciler"),
-        Run(first + timedelta(hours=6, minutes=10), "daily", job="usage_reconciler"),
-        Run(first + timedelta(hours=6, minutes=40), "daily"),
+    """Looks at what Stripe has summed, six hours apart, and what has to be sent again is sent.
+
+    A meter may be read four times a day, which months without a look may use up at the first one: so the two
+    looks come again a day later.
+    """
+    return tuple(
+        run
+        for begins in (first, first + timedelta(days=1))
+        for run in (
+            Run(begins, "daily", job="usage_reconciler"),
+            Run(begins + timedelta(hours=6, minutes=10), "daily", job="usage_reconciler"),
+            Run(begins + timedelta(hours=6, minutes=40), "daily"),
+        )
     )
 
 
