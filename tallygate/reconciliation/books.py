@@ -54,6 +54,10 @@ class MeteredLine:
     identifier: str | None = None
     """Of the sealed row that an item of a one-off invoice charges; None: a subscription's line."""
 
+    def bills(self, meter: str, moment: datetime) -> bool:
+        """Whether it is a subscription's line for what is booked for a meter at a moment."""
+        return self.identifier is None and self.meter == meter and self.start <= moment < self.end
+
     def share(self, quantity: int) -> int:
         """What a part of the line's quantity costs, in cents, half up; 0 where the line costs nothing."""
         if self.quantity == 0:
@@ -103,17 +107,21 @@ class StripeBooks:
         Raises:
             StripeReadError: when Stripe does not answer.
         """
+        return next((line for line in self.lines_since(customer, moment) if line.bills(meter, moment)), None)
+
+    def lines_since(self, customer: str, moment: datetime) -> Iterator[MeteredLine]:
+        """The metered lines of a customer's invoices made since a moment: of drafts too, not of void ones.
+
+        Raises:
+            StripeReadError: when Stripe does not answer.
+        """
         params: Any = {"customer": customer, "created": {"gte": int(moment.timestamp())}, "limit": _PAGE}
         try:
             for invoice in self.client.v1.invoices.list(params).auto_paging_iter():
-                if invoice.status == "void":
-                    continue
-                for line in self._lines(invoice):
-                    if line.identifier is None and line.meter == meter and line.start <= moment < line.end:
-                        return line
+                if invoice.status != "void":
+                    yield from self._lines(invoice)
         except stripe.StripeError as error:
             raise StripeReadError(f"invoices of {customer}: {_what(error)}") from error
-        return None
 
     def credit(self, line: MeteredLine, amount: int, repair_id: str, attempt: int) -> str:
         """Credit a part of a line, in cents, once for a repair; the credit note's id.

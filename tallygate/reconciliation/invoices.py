@@ -12,10 +12,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tallygate.clock import parse_rfc3339, rfc3339
-from tallygate.logs import emit
 from tallygate.reconciliation.books import MeteredLine
-from tallygate.reconciliation.remedies import JOB, Booked, Workshop
-from tallygate.reconciliation.repairs import Repair
+from tallygate.reconciliation.remedies import Booked, Workshop
 from tallygate.reconciliation.results import Comparison, append
 from tallygate.subscriptions.binding import tenant_of
 
@@ -85,7 +83,7 @@ def _compared(shop: Workshop, line: MeteredLine, held: Booked) -> Comparison:
     repair = shop.proposed_for(line, tenant_id, held.value)
     waits = repair is not None and repair.undone
     if repair is not None and waits:
-        _tell(shop, line, tenant_id, held.value, repair)
+        shop.tell(repair)
     return Comparison(
         kind="invoice",
         tenant_id=tenant_id,
@@ -98,22 +96,3 @@ def _compared(shop: Workshop, line: MeteredLine, held: Booked) -> Comparison:
         action="none" if repair is None else "proposed" if waits else "settled",
         detail=f"{line.invoice_id} line {line.number}" + (f"; {repair.repair_id}" if repair else ""),
     )
-
-
-def _tell(shop: Workshop, line: MeteredLine, tenant_id: str, value: int, repair: Repair) -> None:
-    facts = {
-        "job": JOB,
-        "run_id": shop.run_id,
-        "kind": "invoice",
-        "tenant_id": tenant_id,
-        "stripe_customer": line.customer,
-        "meter": line.meter,
-        "invoice": line.invoice_id,
-        "line": line.number,
-        "ledger_value": value,
-        "witness_value": line.quantity,
-        "repair_id": repair.repair_id,
-        "remedy": repair.remedy,
-    }
-    emit("reconciliation_difference", "ERROR", **facts)
-    emit("repair_proposed", "ERROR", **facts)

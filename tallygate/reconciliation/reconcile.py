@@ -25,6 +25,7 @@ from tallygate.reconciliation.remedies import JOB, Workshop
 from tallygate.reconciliation.results import LedgerWriteError
 from tallygate.reconciliation.spending import Spending, compare_spending
 from tallygate.reconciliation.summaries import StripeReadError, StripeSummaries
+from tallygate.reconciliation.uninvoiced import find_uninvoiced
 from tallygate.schemas import ConfigurationError
 from tallygate.secrets import SecretMissingError
 
@@ -86,6 +87,8 @@ class Run:
     spending: Spending = field(default_factory=Spending)
     compared: Compared = field(default_factory=Compared)
     invoices: InvoicesCompared = field(default_factory=InvoicesCompared)
+    uninvoiced: int = 0
+    """Meters of closed periods whose usage no invoice covers."""
     skipped: bool = False
     error: str | None = None
 
@@ -94,6 +97,7 @@ class Run:
         counts = asdict(self.compared)
         errors = counts.pop("errors")
         answer = {"run_id": self.run_id, **asdict(self.losses), **counts, **asdict(self.invoices)}
+        answer["uninvoiced"] = self.uninvoiced
         answer["spend_hours"], answer["spend_missing"] = self.spending.hours, self.spending.missing
         if self.skipped:
             answer["skipped"] = True
@@ -161,6 +165,7 @@ def _work(reconciler: Reconciler, warehouse: Warehouse, depth: str, run: Run) ->
     run.compared = comparer.run(hour - back, hour - NEWEST + timedelta(hours=1))
     if depth == DAILY:
         run.invoices = compare_invoices(workshop, now)
+        run.uninvoiced = find_uninvoiced(workshop, now)
 
 
 def _tenants(database: Database) -> Iterator[str]:

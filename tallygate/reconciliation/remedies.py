@@ -128,6 +128,40 @@ class Workshop:
             return None
         return self._kept(subject, lambda gap: after_the_invoice(line, gap))
 
+    def proposed_by_hand(self, subject: Subject, booked_at: datetime, why: str) -> Repair:
+        """The proposal about what only a person can put right.
+
+        Raises:
+            DatabaseUnavailableError: look again later.
+        """
+        plan = Plan(
+            remedy="none",
+            booked_at=booked_at,
+            period_start=subject.window_start,
+            period_end=subject.window_end,
+            why=why,
+        )
+        return self._kept(subject, lambda _: plan)
+
+    def tell(self, repair: Repair) -> None:
+        """Write down an invoice's difference, and that a person is asked."""
+        facts = {
+            "job": JOB,
+            "run_id": self.run_id,
+            "kind": repair.kind,
+            "tenant_id": repair.tenant_id,
+            "stripe_customer": repair.stripe_customer,
+            "meter": repair.meter,
+            "invoice": repair.invoice,
+            "line": repair.line,
+            "ledger_value": repair.ledger_value,
+            "witness_value": repair.witness_value,
+            "repair_id": repair.repair_id,
+            "remedy": repair.remedy,
+        }
+        emit("reconciliation_difference", "ERROR", **facts)
+        emit("repair_proposed", "ERROR", **facts)
+
     def booked(self, lines: Sequence[MeteredLine]) -> Mapping[tuple[str, int], Booked]:
         """What the ledger holds for metered lines, by invoice and number of the line.
 

@@ -22,7 +22,7 @@ from tests.faults.script import (
 )
 from tests.faults.verdict import judge
 
-SEEDS = range(1, 13)
+SEEDS = range(1, 21)
 """What the ordinary run plays; ``make soak ONLY=ledger SEEDS=n`` plays n longer ones."""
 
 

@@ -19,6 +19,7 @@ REJECTED: Final = "ledger.rejected_lines"
 RATINGS: Final = "ledger.usage_ratings"
 RESTORED: Final = "ledger.restored_lines"
 EPOCHS: Final = "ledger.ledger_epochs"
+RECONCILIATIONS: Final = "ledger.reconciliations"
 
 HOUR: Final = "2026-03-10T14:00:00Z"
 """The hour in which the cases' usage happens, unless they say otherwise."""
@@ -137,6 +138,25 @@ def delta(seq: int = 1, **changes: Any) -> Row:
         "sealed_at": "2026-03-10T14:15:00Z",
     } | changes
     return {"identifier": f"u1:e1:{row['tenant_id']}:{row['meter']}:1773151200:{seq}"} | row
+
+
+def invoice_compared(meter: str, kind: str = "invoice") -> Row:
+    """A comparison of the invoice's line for ``delta()``'s customer and the whole of March."""
+    return {
+        "run_id": "run1",
+        "checked_at": "2026-04-01T03:00:00Z",
+        "kind": kind,
+        "tenant_id": "acme",
+        "stripe_customer": "cus_1",
+        "meter": meter,
+        "window_start": PERIOD_START,
+        "window_end": PERIOD_END,
+        "ledger_value": 1,
+        "witness_value": 1,
+        "difference": 0,
+        "action": "none",
+        "detail": None,
+    }
 
 
 def delivery(state: str, attempt: int = 1, *, at: str, reason: str | None = None, seq: int = 1) -> Row:
@@ -1842,6 +1862,48 @@ RECONCILING: Final = (
             {"invoice": "in_1", "line": 2, "tenant_id": "acme", "ledger_value": 100, "under_way": 2},
             {"invoice": "in_2", "line": 2, "tenant_id": None, "ledger_value": 0, "under_way": 0},
             {"invoice": "in_3", "line": 2, "tenant_id": "acme", "ledger_value": 19, "under_way": 0},
+        ],
+    ),
+    Case(
+        name="a closed period with usage that was sent and no invoice's line is found",
+        sql="uninvoiced.sql",
+        parameters={
+            "closed_since": ("TIMESTAMP", "2026-03-02T00:00:00Z"),
+            "closed_before": ("TIMESTAMP", "2026-04-06T00:00:00Z"),
+        },
+        tables={
+            SEGMENTS: [
+                segment(),
+                segment("open", period_start=PERIOD_END, period_end="2026-05-01T00:00:00Z")
+                | {"valid_from": PERIOD_END},
+            ],
+            DELTAS: [
+                delta(1, value=60),
+                delta(2, value=40),
+                delta(3, value=7),
+                delta(4, value=9, booked_at=PERIOD_END),
+                delta(5, value=11, meter=OUTPUT),
+                delta(6, value=13, disposition="parked"),
+                delta(7, value=17, stripe_customer="cus_2"),
+            ],
+            DELIVERIES: [
+                *(delivery("sent", at="2026-03-10T14:20:00Z", seq=seq) for seq in (1, 2, 4, 7)),
+                delivery("sent", at="2026-03-10T14:20:00Z", seq=5)
+                | {"identifier": delta(5, meter=OUTPUT)["identifier"]},
+                delivery("sending", at="2026-03-10T14:20:00Z", seq=3),
+            ],
+            RECONCILIATIONS: [invoice_compared(OUTPUT), invoice_compared(INPUT, kind="summary")],
+        },
+        expected=[
+            {
+                "tenant_id": "acme",
+                "stripe_customer": "cus_1",
+                "subscription_id": "sub_1",
+                "meter": INPUT,
+                "period_start": PERIOD_START,
+                "closes_at": PERIOD_END,
+                "ledger_value": 100,
+            }
         ],
     ),
     Case(
