@@ -194,7 +194,7 @@ class Comparer:
             finding = judge(rows, sums[0], seen_before=same, now=now, held_since=now - HELD_AFTER)
             finding = self._cancelled(finding, row["meter"])
             finding = self._proposed(
-                finding, row, sums, booked_at.get(row["booked_hour"], row["booked_hour"])
+                finding, row, sums[0], booked_at.get(row["booked_hour"], row["booked_hour"])
             )
             notes += finding.notes
             pair.results.append(_result(row, sums[0], finding))
@@ -209,22 +209,12 @@ class Comparer:
         return Finding("proposed", detail=f"Stripe does not cancel {finding.cancel}")
 
     def _proposed(
-        self, finding: Finding, row: Mapping[str, Any], sums: Sequence[int], booked_at: datetime
+        self, finding: Finding, row: Mapping[str, Any], counted: int, booked_at: datetime
     ) -> Finding:
         """Keep a proposal, unless a person has decided about this difference."""
         if finding.action != "proposed":
             return finding
-        subject = Subject(
-            kind="summary",
-            tenant_id=row["tenant_id"],
-            stripe_customer=row["stripe_customer"],
-            meter=row["meter"],
-            window_start=row["booked_hour"],
-            window_end=row["booked_hour"] + _HOUR,
-            ledger_value=sums[1],
-            witness_value=sums[0],
-        )
-        repair = self.workshop.proposed(subject, booked_at)
+        repair = self.workshop.proposed(_subject(row, counted), booked_at)
         if repair is None:
             return Finding("settled", detail="the invoice is final, and its line is what the ledger says")
         if not repair.undone:
@@ -273,8 +263,8 @@ def _hour_row(row: Mapping[str, Any]) -> HourRow:
     )
 
 
-def _result(row: Mapping[str, Any], counted: int, finding: Finding) -> Comparison:
-    return Comparison(
+def _subject(row: Mapping[str, Any], counted: int) -> Subject:
+    return Subject(
         kind="summary",
         tenant_id=row["tenant_id"],
         stripe_customer=row["stripe_customer"],
@@ -283,9 +273,11 @@ def _result(row: Mapping[str, Any], counted: int, finding: Finding) -> Compariso
         window_end=row["booked_hour"] + _HOUR,
         ledger_value=row["ledger_value"],
         witness_value=counted,
-        action=finding.action,
-        detail=finding.detail,
     )
+
+
+def _result(row: Mapping[str, Any], counted: int, finding: Finding) -> Comparison:
+    return Comparison.of(_subject(row, counted), finding.action, finding.detail)
 
 
 def _tell(row: Mapping[str, Any], counted: int, finding: Finding, run_id: str) -> None:

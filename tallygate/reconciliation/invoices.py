@@ -13,7 +13,7 @@ from typing import Final
 
 from tallygate.clock import parse_rfc3339, rfc3339
 from tallygate.reconciliation.books import MeteredLine
-from tallygate.reconciliation.remedies import Booked, Workshop
+from tallygate.reconciliation.remedies import Booked, Workshop, subject_of
 from tallygate.reconciliation.results import Comparison, append
 from tallygate.subscriptions.binding import tenant_of
 
@@ -84,15 +84,7 @@ def _compared(shop: Workshop, line: MeteredLine, held: Booked) -> Comparison:
     waits = repair is not None and repair.undone
     if repair is not None and waits:
         shop.tell(repair)
-    return Comparison(
-        kind="invoice",
-        tenant_id=tenant_id,
-        stripe_customer=line.customer,
-        meter=line.meter,
-        window_start=line.start,
-        window_end=line.end,
-        ledger_value=held.value,
-        witness_value=line.quantity,
-        action="none" if repair is None else "proposed" if waits else "settled",
-        detail=f"{line.invoice_id} line {line.number}" + (f"; {repair.repair_id}" if repair else ""),
-    )
+    action = "none" if repair is None else "proposed" if waits else "settled"
+    said = f"; {repair.repair_id}" if repair else ""
+    where = f"{line.invoice_id} line {line.number}"
+    return Comparison.of(subject_of(line, tenant_id, held.value), action, where + said)

@@ -114,18 +114,9 @@ class Workshop:
         Raises:
             DatabaseUnavailableError: look again later.
         """
-        subject = Subject(
-            kind="invoice",
-            tenant_id=tenant_id,
-            stripe_customer=line.customer,
-            meter=line.meter,
-            window_start=line.start,
-            window_end=line.end,
-            ledger_value=ledger_value,
-            witness_value=line.quantity,
-        )
         if line.quantity == ledger_value:
             return None
+        subject = subject_of(line, tenant_id, ledger_value)
         return self._kept(subject, lambda gap: after_the_invoice(line, gap))
 
     def proposed_by_hand(self, subject: Subject, booked_at: datetime, why: str) -> Repair:
@@ -378,6 +369,20 @@ class Workshop:
             period_end=periods[0]["period_end"],
             why="the period is open",
         )
+
+
+def subject_of(line: MeteredLine, tenant_id: str, ledger_value: int) -> Subject:
+    """An invoice's line and what the ledger holds for it."""
+    return Subject(
+        kind="invoice",
+        tenant_id=tenant_id,
+        stripe_customer=line.customer,
+        meter=line.meter,
+        window_start=line.start,
+        window_end=line.end,
+        ledger_value=ledger_value,
+        witness_value=line.quantity,
+    )
 
 
 def after_the_invoice(line: MeteredLine, gap: int) -> Plan:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from tallygate.metering.warehouse import Value, Warehouse
+from tallygate.reconciliation.repairs import Subject
 
 _CHUNK: Final = 500
 
@@ -31,6 +32,22 @@ class Comparison:
     witness_value: int
     action: str
     detail: str | None = None
+
+    @classmethod
+    def of(cls, subject: Subject, action: str, detail: str | None = None) -> Comparison:
+        """What came of comparing a subject's two sides."""
+        return cls(
+            kind=subject.kind,
+            tenant_id=subject.tenant_id,
+            stripe_customer=subject.stripe_customer,
+            meter=subject.meter,
+            window_start=subject.window_start,
+            window_end=subject.window_end,
+            ledger_value=subject.ledger_value,
+            witness_value=subject.witness_value,
+            action=action,
+            detail=detail,
+        )
 
     @classmethod
     def columns(cls) -> Mapping[str, str]:

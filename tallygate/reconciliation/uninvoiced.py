@@ -66,15 +66,5 @@ def _missing(shop: Workshop, row: Mapping[str, Any]) -> Comparison:
     repair = shop.proposed_by_hand(subject, row["booked_at"], why)
     if repair.undone:
         shop.tell(repair)
-    return Comparison(
-        kind="invoice",
-        tenant_id=row["tenant_id"],
-        stripe_customer=row["stripe_customer"],
-        meter=row["meter"],
-        window_start=row["period_start"],
-        window_end=row["closes_at"],
-        ledger_value=row["ledger_value"],
-        witness_value=0,
-        action="proposed" if repair.undone else "settled",
-        detail=f"no invoice; {repair.repair_id}",
-    )
+    action = "proposed" if repair.undone else "settled"
+    return Comparison.of(subject, action, f"no invoice; {repair.repair_id}")

@@ -26,17 +26,21 @@ def subscribe(stage: Stage, cents: str = "0.01") -> str:
     }
     items: Any = [{"price": client.v1.prices.create(price).id}]
     client.v1.subscriptions.create({"customer": customer, "items": items})
-    stage.insert(
-        "ledger.billing_segments",
-        segment(
-            stripe_customer=customer,
-            items=[item(INPUT)],
-            valid_from=BEGIN,
-            period_start=BEGIN,
-            period_end=END,
-        ),
-    )
+    bill_from_begin(stage, customer)
     return customer
+
+
+def bill_from_begin(stage: Stage, customer: str, **changes: Any) -> None:
+    """Let the ledger know how the month's usage is billed."""
+    row = segment(
+        stripe_customer=customer,
+        items=[item(INPUT)],
+        valid_from=BEGIN,
+        period_start=BEGIN,
+        period_end=END,
+        **changes,
+    )
+    stage.insert("ledger.billing_segments", row)
 
 
 def use_twice(stage: Stage) -> None:

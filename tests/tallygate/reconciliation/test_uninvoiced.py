@@ -7,33 +7,21 @@ from typing import Any
 import pytest
 
 from tallygate.reconciliation import repairs
-from tests.sql.cases import INPUT, item, segment
-from tests.support.invoiced import BEGIN, END, final_invoice, subscribe, use_twice
+from tests.sql.cases import INPUT
+from tests.support.invoiced import bill_from_begin, final_invoice, subscribe, use_twice
 from tests.support.stage import Stage
 from tests.tallygate.reconciliation.test_invoices import daily, results, told
 
 ENDED = "2026-03-10T15:10:00Z"
 
 
-def end_at_once(stage: Stage, customer: str, **params: Any) -> str:
-    """The subscription, ended in the middle of its period as the Dashboard does it, and known to be."""
+def end_at_once(stage: Stage, customer: str, **params: Any) -> None:
+    """End the subscription in the middle of its period as the Dashboard does it, and let the ledger know."""
     client = stage.stripe.client()
     (subscription,) = client.v1.subscriptions.list({"customer": customer}).data
     stage.go_to(ENDED)
     client.v1.subscriptions.cancel(subscription.id, params)  # type: ignore[arg-type]
-    stage.insert(
-        "ledger.billing_segments",
-        segment(
-            stripe_customer=customer,
-            items=[item(INPUT)],
-            valid_from=BEGIN,
-            valid_to=ENDED,
-            period_start=BEGIN,
-            period_end=END,
-            known_at=ENDED,
-        ),
-    )
-    return subscription.id
+    bill_from_begin(stage, customer, valid_to=ENDED, known_at=ENDED)
 
 
 def test_a_subscription_that_is_ended_without_an_invoice_is_found(
