@@ -2064,33 +2064,42 @@ RECONCILING: Final = (
             {"tenant_id": "acme", "endpoint": "messages", "requests": 1, "example": "t3"},
         ],
     ),
-    Case(
-        name="lines whose timestamps no scheduled run looks at are counted by tenant",
-        sql="losses_too_old.sql",
-        parameters={
-            "window_start": ("TIMESTAMP", "2026-03-10T00:00:00Z"),
-            "window_end": ("TIMESTAMP", "2026-03-10T14:00:00Z"),
-            "looked_back": ("TIMESTAMP", "2026-02-03T14:30:00Z"),
-            "oldest": ("TIMESTAMP", "2025-02-03T14:30:00Z"),
-        },
-        tables={
-            STDOUT: [
-                line("r1", at="2026-01-29T14:00:00Z") | {"receiveTimestamp": "2026-03-10T12:00:00Z"},
-                line("r1", at="2026-01-29T14:00:00Z") | {"receiveTimestamp": "2026-03-10T12:00:01Z"},
-                line("r2", at="2026-01-29T14:00:00Z"),
-                line("r3", at="2026-02-04T14:00:00Z") | {"receiveTimestamp": "2026-03-10T12:00:00Z"},
-                line("r4", at="2026-03-10T12:00:00Z"),
+    *(
+        Case(
+            name=f"lines that came too late are counted by tenant: {request_id}",
+            sql="losses_too_old.sql",
+            parameters={
+                "window_start": ("TIMESTAMP", "2026-03-10T00:00:00Z"),
+                "window_end": ("TIMESTAMP", "2026-03-10T14:00:00Z"),
+                "oldest": ("TIMESTAMP", "2025-02-03T14:30:00Z"),
+                "newest": ("TIMESTAMP", "2026-02-03T14:30:00Z"),
+                "old_days": ("INT64", 65),
+                "very_late": ("BOOL", very_late),
+            },
+            tables={
+                STDOUT: [
+                    line("r0", at="2026-01-03T14:00:00Z") | {"receiveTimestamp": "2026-03-10T12:00:00Z"},
+                    line("r1", at="2026-01-29T14:00:00Z") | {"receiveTimestamp": "2026-03-10T12:00:00Z"},
+                    line("r1", at="2026-01-29T14:00:00Z") | {"receiveTimestamp": "2026-03-10T12:00:01Z"},
+                    line("r2", at="2026-01-29T14:00:00Z"),
+                    line("r3", at="2026-02-04T14:00:00Z") | {"receiveTimestamp": "2026-03-10T12:00:00Z"},
+                    line("r4", at="2026-03-10T12:00:00Z"),
+                ],
+            },
+            expected=[
+                {
+                    "tenant_id": "acme",
+                    "requests": 1,
+                    "first_at": at,
+                    "last_at": at,
+                    "example": request_id,
+                }
             ],
-        },
-        expected=[
-            {
-                "tenant_id": "acme",
-                "requests": 1,
-                "first_at": "2026-01-29T14:00:00Z",
-                "last_at": "2026-01-29T14:00:00Z",
-                "example": "r1",
-            }
-        ],
+        )
+        for very_late, request_id, at in (
+            (False, "r1", "2026-01-29T14:00:00Z"),
+            (True, "r0", "2026-01-03T14:00:00Z"),
+        )
     ),
     Case(
         name="entries that a sink could not write are told by log, tenant and cause",

@@ -113,6 +113,27 @@ def test_a_line_of_forty_days_ago_is_told_and_billed_by_a_replay(
     assert on_stage.billed() == {(customer, INPUT): 200}
 
 
+def test_a_line_of_a_hundred_days_ago_is_told_within_a_week_and_once(
+    on_stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Looking so far back reads much: it is done once a week."""
+    reconcile(on_stage.reconciler(), "daily")
+    on_stage.advance(days=1)
+    received = on_stage.now.isoformat()
+    for request_id, at in (("very-old", "2025-12-01T10:10:00Z"), ("old", "2026-01-06T10:10:00Z")):
+        on_stage.insert(STDOUT, line(request_id, at=at, **ONLY_INPUT) | {"receiveTimestamp": received})
+    capsys.readouterr()
+    told = []
+
+    for _ in range(16):
+        on_stage.advance(days=1)
+        reconcile(on_stage.reconciler(), "daily")
+        lines = map(json.loads, capsys.readouterr().out.splitlines())
+        told += [one["example"] for one in lines if one.get("witness") == "too_old"]
+
+    assert told == ["old", "very-old"]
+
+
 def test_all_of_them_at_once_and_each_delivered_twice(on_stage: Stage) -> None:
     customer = on_stage.customer()
     on_stage.insert("ledger.billing_segments", segment(stripe_customer=customer))
