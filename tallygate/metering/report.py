@@ -68,6 +68,11 @@ class Reporter:
     """Called when late usage is looked at: reads the key then. None: the sink makes no invoices."""
     after_close: AfterClosePolicy = field(default_factory=AfterClosePolicy)
 
+    @property
+    def sending(self) -> SendPolicy:
+        """The limits of a run's sending."""
+        return self.policy or SendPolicy(closes_after=self.invoice_grace)
+
 
 def send_policy(invoice_grace: timedelta, invoice_hold: timedelta) -> SendPolicy:
     """The defaults, for drafts that are held: they take usage until shortly before the hold ends."""
@@ -92,6 +97,8 @@ class Run:
     backlog: int = 0
     rejected_lines: int = 0
     stopped_buckets: int = 0
+    postponed: int = 0
+    """Rows that were left unsealed because enough of them wait to be sent."""
     oldest_unsent_seconds: int = 0
     skipped: bool = False
     error: str | None = None
@@ -108,6 +115,7 @@ class Run:
             "backlog",
             "rejected_lines",
             "stopped_buckets",
+            "postponed",
             "rated",
         )
         answer = {name: getattr(self, name) for name in counts}
@@ -192,7 +200,11 @@ def _work(
         run.rated = rate(warehouse, window, prices, ledger_epoch=epoch, now=now, run_id=run.run_id)
         seen = survey(warehouse, window, now, closes_after)
     try:
-        done = seal(warehouse, window, seen, now, closes_after=closes_after, look_again=look)
+        if window.depth == "recent" and seen.unsent >= reporter.sending.enough_rows:
+            run.postponed = seen.unsealed_buckets
+            done = Sealed(0, 0, seen.stopped_buckets, seen)
+        else:
+            done = seal(warehouse, window, seen, now, closes_after=closes_after, look_again=look)
     except (FenceError, JobRunningError) as error:  # what is sealed already is sent all the same
         run.error = f"{type(error).__name__}: {error}"
         done = Sealed(0, 0, seen.stopped_buckets, seen)
@@ -213,7 +225,7 @@ def _send(
         reporter.sink(),
         run_id=run.run_id,
         now=reporter.clock.now,
-        policy=reporter.policy or SendPolicy(closes_after=reporter.invoice_grace),
+        policy=reporter.sending,
         still_leased=lease.acquire,
     )
     result = sender.run(window, unsent=done.survey.unsent, seal_number=done.seal_number)

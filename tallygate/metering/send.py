@@ -37,7 +37,9 @@ class SendPolicy:
     held_after: timedelta = timedelta(hours=20)
     """A row whose outcome is unknown for longer is not sent again blindly (a date)."""
     batch_rows: int = 500
-    row_limit: int = 5000
+    row_limit: int = 20_000
+    enough_rows: int = 10_000
+    """While so many wait, the recent run seals no more: what comes meanwhile is sealed together, later."""
     parallel: int = 8
     tries: int = 4
     backoff_seconds: float = 0.4
@@ -136,7 +138,12 @@ class Sender:
                 break
             outcomes.update(self._send_batch(ready[start : start + self._policy.batch_rows], circuit))
         return self._result(
-            waiting, outcomes, held=len(held), parked_by_seal=len(found) - len(waiting), circuit=circuit
+            waiting,
+            outcomes,
+            unseen=max(0, unsent - len(waiting)),
+            held=len(held),
+            parked_by_seal=len(found) - len(waiting),
+            circuit=circuit,
         )
 
     def _sorted(
@@ -241,6 +248,7 @@ class Sender:
         waiting: Sequence[PendingRow],
         outcomes: Mapping[str, DeliveryRow],
         *,
+        unseen: int,
         held: int,
         parked_by_seal: int,
         circuit: _Circuit,
@@ -254,7 +262,7 @@ class Sender:
             parked=states.count("parked"),
             rejected=states.count("rejected"),
             held=held,
-            backlog=len(left),
+            backlog=len(left) + unseen,
             oldest_unsent_seconds=0
             if oldest is None
             else max(0, int((self._now() - oldest).total_seconds())),
