@@ -4,7 +4,7 @@
 PYTHON  ?= python3
 ENV     ?=
 SEED    ?= 1
-SEEDS   ?= 200
+SEEDS   ?= 100
 PROXIES ?= 1
 PUBLISH ?=
 IMAGE   ?=

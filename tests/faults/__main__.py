@@ -12,7 +12,7 @@ from tests.faults.ledger import ledger
 from tests.faults.totals import Totals
 
 SUITES: Final = ("ledger", "kills")
-SEEDS: Final = 200
+SEEDS: Final = 100
 
 
 def main() -> int:
