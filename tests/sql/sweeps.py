@@ -264,9 +264,25 @@ def _write_lines(here: Stage) -> None:
         text = json.dumps(line).replace(old, new)
         entry = entry_of_output(text.encode(), origin, f"minted-{number}", here.now)
         rows.append({name: value for name, value in row_values(entry).items() if name in columns})
-    whole = here.client.get_table(f"{PROJECT_ID}.{_STDOUT}")
-    errors = here.client.insert_rows_json(whole, rows, row_ids=[None] * len(rows), ignore_unknown_values=True)
-    assert errors == [], errors
+    for table, lines in ((_STDOUT, rows), (_REQUESTS, [_request(row) for row in rows if "trace" in row])):
+        whole = here.client.get_table(f"{PROJECT_ID}.{table}")
+        none = [None] * len(lines)
+        errors = here.client.insert_rows_json(whole, lines, row_ids=none, ignore_unknown_values=True)
+        assert errors == [], errors
+
+
+def _request(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The platform's entry of a line's request."""
+    request = {
+        "requestMethod": "POST",
+        "requestUrl": "https://gateway.example.com/v1/chat/completions",
+        "status": 200,
+    }
+    entry = {name: row[name] for name in ("timestamp", "receiveTimestamp", "insertId", "trace")}
+    return entry | {
+        "logName": f"projects/{PROJECT_ID}/logs/run.googleapis.com%2Frequests",
+        "httpRequest": request,
+    }
 
 
 def _readings(store: Store, query: Mapping[str, Any], now: datetime) -> tuple[Reading, ...]:
@@ -295,11 +311,11 @@ def _readings(store: Store, query: Mapping[str, Any], now: datetime) -> tuple[Re
     )
 
 
-def _fields(columns: set[str], sql: str) -> set[str]:
-    """The columns, and of a record that DuckDB takes whole only the fields that the statement names."""
-    inside = set(re.findall(r'"jsonPayload"\."(\w+)"', sql))
-    whole = {"jsonPayload"} & columns if inside else set()
-    return (columns - whole) | {f"{name}.{one}" for name in whole for one in inside}
+def _fields(columns: set[str], sql: str) -> Iterator[str]:
+    """The columns; of a record that DuckDB takes whole only the fields that the statement names."""
+    for column in columns:
+        named = set(re.findall(rf'"{column}"\."(\w+)"', sql))
+        yield from (f"{column}.{one}" for one in named) if named else (column,)
 
 
 def _scans(nodes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, set[str], list[str]]]:
