@@ -528,6 +528,16 @@ class Warehouse:
 
     # --- partition filters -------------------------------------------------------------------
 
+    def plan(self, statement: Statement, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """DuckDB's plan of a statement, with every filter that it states (``EXPLAIN (FORMAT json)``)."""
+        connection = self._root.cursor()
+        # Else a filter that every row passes by the table's statistics would vanish from the plan.
+        connection.execute("SET disabled_optimizers = 'statistics_propagation'")
+        found = _run(connection, f"EXPLAIN (FORMAT json) {statement.sql}", values).fetchall()
+        connection.close()
+        nodes: Sequence[Mapping[str, Any]] = json.loads(found[0][1])
+        return nodes
+
     def _check_partition_filters(self, statement: Statement, values: Mapping[str, Any]) -> None:
         """What DuckDB's plan filters at the scan of a table is what BigQuery could prune by."""
         guarded = {
@@ -537,12 +547,7 @@ class Warehouse:
         }
         if not guarded:
             return
-        connection = self._root.cursor()
-        # Else a filter that every row passes by the table's statistics would vanish from the plan.
-        connection.execute("SET disabled_optimizers = 'statistics_propagation'")
-        plan = _run(connection, f"EXPLAIN (FORMAT json) {statement.sql}", values).fetchall()
-        connection.close()
-        for scan, filters in scans(json.loads(plan[0][1])):
+        for scan, filters in scans(self.plan(statement, values)):
             for (dataset, name), column in guarded.items():
                 if scan.endswith(f".{dataset}.{name}") and not any(prunes(one, column) for one in filters):
                     raise invalid_query(

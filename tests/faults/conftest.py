@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.month import Hosts, hosts
+from tests.support.stage import Hosts, hosts
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from sandbox.layout import REPOSITORY
-from tests.faults.month import Hosts, hosts, play
+from tests.faults.month import play
 from tests.faults.script import FULL, write
 from tests.faults.totals import Totals, counts
 from tests.faults.verdict import Verdict, judge
+from tests.support.stage import Hosts, hosts
 
 _WORKERS: Final = 2
 _MALLOC: Final = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,9 +36,8 @@ from tests.faults.script import (
     Trouble,
 )
 from tests.functions.deployed import environment
-from tests.sandbox.stripe.double import Host, use
-from tests.support.host import Host as ServerHost
-from tests.support.stage import APP_DATABASE, Stage, stage
+from tests.sandbox.stripe.double import use
+from tests.support.stage import APP_DATABASE, Hosts, Stage, stage
 
 STDOUT: Final = "usage_raw.run_googleapis_com_stdout"
 _ROWS_AT_ONCE: Final = 400
@@ -65,27 +63,6 @@ class Played:
     """How runs ended: done, skipped, failed, killed."""
     restless: list[str] = field(default_factory=list)
     """What a run still found to do when all was done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hosts:
-    """The servers of a process, one month after the other."""
-
-    bigquery: ServerHost
-    stripe: Host
-
-
-@contextmanager
-def hosts() -> Iterator[Hosts]:
-    """Running servers."""
-    here = Hosts(ServerHost(), Host())
-    here.bigquery.start()
-    here.stripe.start()
-    try:
-        yield here
-    finally:
-        here.bigquery.stop()
-        here.stripe.stop()
 
 
 def play(script: Script, folder: Path, on: Hosts) -> Played:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.month import Hosts, play
+from tests.faults.month import play
 from tests.faults.script import (
     DEATHS,
     FULL,
@@ -21,6 +21,7 @@ from tests.faults.script import (
     write,
 )
 from tests.faults.verdict import judge
+from tests.support.stage import Hosts
 
 SEEDS = range(1, 21)
 """What the ordinary run plays; ``make soak ONLY=ledger SEEDS=n`` plays n longer ones."""

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.month import Hosts, play
+from tests.faults.month import play
 from tests.faults.mutations import MUTATIONS, Mutation
 from tests.faults.verdict import Verdict, judge
+from tests.support.stage import Hosts
 
 ORDINARY = "deduplication"
 """Also in the ordinary run."""

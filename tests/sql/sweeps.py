@@ -15,10 +15,10 @@ import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,10 +40,8 @@ from sandbox.warehouse import table_schema, table_settings
 from tallygate.clock import rfc3339
 from tallygate.metering.window import OLDEST_RANGE
 from tallygate.reconciliation.reconcile import reconcile
-from tests.sandbox.stripe.double import Host
 from tests.sql.cases import COST, INPUT, OUTPUT, item, segment
-from tests.support.host import Host as ServerHost
-from tests.support.stage import Stage, stage
+from tests.support.stage import Stage, hosts, stage
 
 TENANTS: Final = 1000
 METERS: Final = 3
@@ -120,9 +118,8 @@ class Job:
     def times(self) -> list[datetime]:
         """When it runs on some day."""
         midnight = datetime(2026, 3, 11, tzinfo=UTC)
-        ticks = croniter(self.cron, midnight - timedelta(microseconds=1))
-        found = iter(lambda: ticks.get_next(datetime), None)
-        return list(_until(found, midnight + _DAY))
+        ticks = croniter(self.cron, midnight - timedelta(microseconds=1)).all_next(datetime)
+        return list(takewhile(lambda at: at < midnight + _DAY, ticks))
 
     def bytes_a_day(self, requests: int) -> float:
         """What is billed for it on a day of so many requests."""
@@ -136,13 +133,6 @@ class Job:
     def least_a_day(self) -> float:
         """What is billed for it where the tables are small."""
         return len(self.times()) * sum(map(len, self.statements)) * LEAST / self.every
-
-
-def _until(moments: Iterable[datetime], end: datetime) -> Iterator[datetime]:
-    for at in moments:
-        if at >= end:
-            return
-        yield at
 
 
 def rows_a_day(requests: int) -> dict[str, float]:
@@ -173,9 +163,9 @@ def _midnight(moment: datetime) -> datetime:
 def jobs() -> list[Job]:
     """The scheduled jobs of the reporter and the reconciler, each carried out once."""
     schedule = json.loads(_SCHEDULE.read_text())
-    with tempfile.TemporaryDirectory() as folder, _servers() as (bigquery, stripe):
+    with tempfile.TemporaryDirectory() as folder, hosts() as on:
         submitted: dict[str, list[tuple[datetime, Mapping[str, Any]]]] = {}
-        with stage(Path(folder), bigquery, stripe, _BEGIN - timedelta(hours=3)) as here:
+        with stage(Path(folder), on.bigquery, on.stripe, _BEGIN - timedelta(hours=3)) as here:
             _subscribe(here)
             names = [name for name, job in schedule.items() if job["function"] in _FUNCTIONS]
             for name in names:
@@ -220,18 +210,6 @@ def _submitted(
         assert run.error is None, run.error
     new = [one for one in here.client.list_jobs() if one.job_id not in known]
     return [(here.now, one._properties["configuration"]["query"]) for one in new]
-
-
-@contextmanager
-def _servers() -> Iterator[tuple[ServerHost, Host]]:
-    bigquery, stripe = ServerHost(), Host()
-    bigquery.start()
-    stripe.start()
-    try:
-        yield bigquery, stripe
-    finally:
-        stripe.stop()
-        bigquery.stop()
 
 
 def _subscribe(here: Stage) -> None:
@@ -290,13 +268,9 @@ def _readings(store: Store, query: Mapping[str, Any], now: datetime) -> tuple[Re
     given = query.get("queryParameters") or ()
     fields = tuple(field_from_parameter(one["name"], one["parameterType"]) for one in given)
     statement = translate(query["query"], PROJECT_ID, fields)
-    connection = store.connection
-    connection.execute("SET disabled_optimizers = 'statistics_propagation'")
-    text = f"EXPLAIN (FORMAT json) {statement.sql}"
-    values = bound_values(statement, fields, query)
-    plan = connection.execute(text, values or None).fetchall()
+    plan = store.plan(statement, bound_values(statement, fields, query))
     read: dict[str, dict[str, Stretch]] = defaultdict(dict)
-    for table, columns, filters in _scans(json.loads(plan[0][1])):
+    for table, columns, filters in _scans(plan):
         if table.startswith("_tallygate_"):
             continue
         stretch = _stretch(table, filters, now)
@@ -305,7 +279,10 @@ def _readings(store: Store, query: Mapping[str, Any], now: datetime) -> tuple[Re
     return tuple(
         Reading(
             table,
-            {name: Column(_width(connection, table, name), one) for name, one in sorted(stretches.items())},
+            {
+                name: Column(_width(store.connection, table, name), one)
+                for name, one in sorted(stretches.items())
+            },
         )
         for table, stretches in sorted(read.items())
     )

@@ -174,6 +174,27 @@ class Stage:
         self.advance(seconds=(parse_rfc3339(moment) - self.now).total_seconds())
 
 
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The servers of the doubles, for one stage after the other."""
+
+    bigquery: ServerHost
+    stripe: Host
+
+
+@contextmanager
+def hosts() -> Iterator[Hosts]:
+    """Running servers."""
+    here = Hosts(ServerHost(), Host())
+    here.bigquery.start()
+    here.stripe.start()
+    try:
+        yield here
+    finally:
+        here.bigquery.stop()
+        here.stripe.stop()
+
+
 @contextmanager
 def stage(
     folder: Path, bigquery_host: ServerHost, stripe_host: Host, begin: datetime = BEGIN
